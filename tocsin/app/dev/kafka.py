@@ -1,8 +1,8 @@
 """One Apache Kafka broker (KRaft, its own controller) on the loopback interface, for development and tests.
 
 Sized for a small machine: serial collector, first-tier compiler, 256 MB heap: ready in 2 to 4 s, about 170 MB.
-Data survive `down` and even SIGKILL: `up` on the same folder serves the same log again. The short broker session lets the
-controller take a killed broker back within 2 s instead of 9 to 15.
+Data survive `down` and even SIGKILL: `up` on the same folder serves the same log again. The short broker session lets
+the controller take a killed broker back within 2 s instead of 9 to 15.
 """
 
 from __future__ import annotations

@@ -1,0 +1,71 @@
+"""The compose file follows the compose specification, and its parts fit one another."""
+
+from __future__ import annotations
+
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+ROLES = {"ingest", "jobs", "query", "alerting", "probe"}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    """docker-compose.yml with its anchors resolved."""
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def validator() -> Any:
+    """The compose specification's own schema, as the check-jsonschema package ships it."""
+    package = metadata.distribution("check-jsonschema")
+    file = package.locate_file("check_jsonschema/builtin_schemas/vendor/compose-spec.json")
+    schema = json.loads(Path(str(file)).read_text(encoding="utf-8"))
+    return jsonschema.validators.validator_for(schema)(schema)
+
+
+def test_compose_file_follows_the_compose_schema(compose: dict[str, Any], validator: Any) -> None:
+    """The compose specification's schema finds nothing to complain about."""
+    assert [error.message for error in validator.iter_errors(compose)] == []
+
+
+def test_compose_schema_refuses_a_misspelt_key(compose: dict[str, Any], validator: Any) -> None:
+    """The check can fail: a service key that compose does not know is reported."""
+    broken = compose | {"services": {"kafka": {"imagee": "x"}}}
+    assert any("imagee" in error.message for error in validator.iter_errors(broken))
+
+
+def test_every_role_and_neighbour_is_a_service(compose: dict[str, Any]) -> None:
+    """Kafka, ClickHouse, each role, Prometheus and Alertmanager are there, and dependencies name services."""
+    services = compose["services"]
+    assert set(services) == ROLES | {"kafka", "clickhouse", "prometheus", "alertmanager"}
+    for name, service in services.items():
+        assert set(service.get("depends_on", {})) <= set(services), name
+        if name in ROLES:
+            assert service["command"] == [name]
+            assert service["read_only"] is True
+
+
+def test_nothing_is_published_beyond_the_loopback_interface(compose: dict[str, Any]) -> None:
+    """Every published port is bound to 127.0.0.1, and Kafka and ClickHouse publish none."""
+    for name, service in compose["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+    assert "ports" not in compose["services"]["kafka"]
+    assert "ports" not in compose["services"]["clickhouse"]
+
+
+def test_mounted_configuration_exists_and_names_known_services(compose: dict[str, Any]) -> None:
+    """Each bind-mounted file is in the repository; Prometheus scrapes every role."""
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":", 1)[0]
+            assert (ROOT / source).is_file() if source.startswith("./") else source in compose["volumes"]
+    scrape = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"][0]
+    assert set(scrape["dns_sd_configs"][0]["names"]) == ROLES
