@@ -1,0 +1,71 @@
+# `make demo` and `make test` are all that a fresh machine needs; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .cache/uv/bin/uv)
+ARGS ?=
+CHECK ?=
+export CHECK
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+.cache/uv/bin/uv:
+	python3 -m venv .cache/uv
+	.cache/uv/bin/pip install --quiet uv==$(UV_VERSION)
+
+$(VENV)/.synced: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --quiet
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/.synced ## Install the Python packages, pinned by uv.lock
+
+.PHONY: demo
+demo: setup ## The whole line on this machine, no server: audience, incidents, pages, verdicts (ARGS="--exit --json --seed N")
+	$(BIN)/tocsin demo $(ARGS)
+
+.PHONY: up
+up: setup ## Run Tocsin embedded: gateway, jobs, query, alerting, probe, page
+	$(BIN)/tocsin up $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: parts
+parts: setup ## Install the real parts that tests use: Kafka (Maven), ClickHouse and players (npm), Chromium (Debian)
+	deploy/install-parts
+
+.PHONY: unit
+unit: setup ## Fast tests: no server beyond this process
+	$(BIN)/pytest tests/unit tests/property tests/conformance tests/golden -m "not kafka and not clickhouse and not browser"
+
+.PHONY: test
+test: lint parts ## Everything that must be green: lint, all suites, real Kafka, ClickHouse and Chromium
+	cd sdk/js && npm test --silent && npm run --silent size
+	$(BIN)/pytest tests
+
+.PHONY: e2e-kafka
+e2e-kafka: parts ## One audience through both runners, with kills; equal to a pandas oracle
+	$(BIN)/pytest -s tests/e2e/test_kafka_line.py
+
+.PHONY: e2e-replay
+e2e-replay: setup ## One log processed twice and from random offsets: one digest
+	$(BIN)/pytest -s tests/e2e/test_replay.py
+
+.PHONY: test-players
+test-players: parts ## hls.js in Chromium stalls once; the stored stall equals the media events' truth
+	$(BIN)/pytest -s tests/browser
+
+.PHONY: bench-line
+bench-line: setup ## CPU µs a heartbeat by stage, both runners (CHECK=1 fails over budget)
+	$(BIN)/python benchmarks/bench_line.py
