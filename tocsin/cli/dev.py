@@ -23,6 +23,12 @@ clickhouse_app = typer.Typer(help="A ClickHouse server on the loopback interface
 app.add_typer(kafka_app, name="kafka")
 app.add_typer(clickhouse_app, name="clickhouse")
 
+
+def register(parent: typer.Typer) -> None:
+    """Add the command group."""
+    parent.add_typer(app, name="dev")
+
+
 Folder = Annotated[
     Path | None, typer.Option("--folder", help="Settings, data and log of this server [default: in the cache].")
 ]
