@@ -8,11 +8,14 @@ import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const BUDGET_BYTES = 6 * 1024;
+const BUDGET_BYTES = 6000;
+// Names of the reducer's and the queue's own state: they are in no heartbeat and in no interface, so they may be shortened.
+const INTERNAL = /^(closed_t|begun|started|by_watchdog|pending_ms|fatal_ms|picture_t|frozen_ms|told|pictures|av_ms|jump_s|terminal)$/;
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 const { outputFiles } = await build({
   entryPoints: [at('tocsin.js')], bundle: true, minify: true, format: 'iife', globalName: 'Tocsin', target: 'es2020', write: false,
+  mangleProps: INTERNAL,
 });
 const script = outputFiles[0].contents;
 const gzip_bytes = gzipSync(script, { level: 9 }).length;
