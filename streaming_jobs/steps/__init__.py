@@ -1,0 +1,1 @@
+"""The pure steps of counting: functions and small states over columns; no client, no clock, no socket."""
