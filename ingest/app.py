@@ -1,0 +1,76 @@
+"""The ingest role as one ASGI application: the hot route, behind it FastAPI, behind that any other application.
+
+`build` wires it for a writer; `serve` runs it until SIGTERM or SIGINT, and answers what is in flight before it ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from ingest import server
+from ingest.gateway import Asgi, Gateway, Hints, no_hints
+from ingest.settings import IngestSettings
+from ingest.stats import Stats, StatsCollector
+from tocsin.adapters.log.port import LogWriter
+
+
+def build(
+    writer: LogWriter,
+    now_ms: Callable[[], int],
+    settings: IngestSettings,
+    fallback: Asgi | None = None,
+    hints: Hints = no_hints,
+) -> Gateway:
+    """The whole ingest application; what it does not know goes to `fallback` (404 where there is none)."""
+    stats = Stats()
+    registry = CollectorRegistry()
+    registry.register(StatsCollector(stats))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    api = FastAPI(title="Tocsin ingest", version="1", lifespan=lifespan)
+
+    @api.get("/healthz", summary="Whether the process answers")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @api.get("/readyz", summary="Whether heartbeats are being taken")
+    async def readyz() -> Response:
+        full = stats.in_flight_bytes >= settings.in_flight_bytes_max
+        state = {
+            "log": "up" if stats.log_up else "away",
+            "in_flight_bytes": stats.in_flight_bytes,
+            "in_flight_bytes_max": settings.in_flight_bytes_max,
+        }
+        return JSONResponse(state, 200 if stats.log_up and not full else 503)
+
+    @api.get("/metrics", summary="Own telemetry, Prometheus text")
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    gateway = Gateway(writer, now_ms, settings, api, hints, stats)
+    if fallback is not None:
+        api.mount("/", fallback)
+    return gateway
+
+
+def serve(
+    writer: LogWriter,
+    now_ms: Callable[[], int],
+    settings: IngestSettings,
+    fallback: Asgi | None = None,
+    hints: Hints = no_hints,
+    log_level: str = "warning",
+) -> None:
+    """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
+    app: Any = build(writer, now_ms, settings, fallback, hints)
+    uvicorn.Server(server.config(app, settings, log_level)).run()

@@ -1,0 +1,151 @@
+"""Heartbeats of many requests as columns: structs are turned by one `zip`, and each column is packed in one call.
+
+Measured on 1,000 heartbeats: astuple 0.25, zip 0.22, packing 0.1 µs a heartbeat; `numpy.array` on each column would
+take 0.5, attrgetter 0.6. Most columns of a batch are all zero and are told by one comparison.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import astuple
+from xxhash import xxh3_64_intdigest
+
+from ingest.formats.heartbeat import Part
+from ingest.tagging import NO_TAGS, Tagger, TagSet
+from tocsin.model.columnar import HeartbeatBatch, Int64s, TextColumn, from_rows
+from tocsin.model.heartbeat import NUMERIC, OUTCOMES, REASONS, STATES, Event, PlaybackError
+from tocsin.model.tags import IDENTITY_KEYS
+
+_FIELDS = Event.__struct_fields__
+_NUMERIC_AT = tuple((name, _FIELDS.index(name)) for name in NUMERIC)
+_SESSION, _REASON, _STATE, _OUTCOME, _BITRATE, _ERROR, _TAGS = (
+    _FIELDS.index(name)
+    for name in ("session_id", "reason", "state", "outcome", "bitrate_kbps", "error", "tags")
+)  # fmt: skip
+_REASON_CODE = {name: code for code, name in enumerate(REASONS)}
+_STATE_CODE = {name: code for code, name in enumerate(STATES)}
+_OUTCOME_CODE: dict[str | None, int] = {name or None: code for code, name in enumerate(OUTCOMES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A part with what the gateway knows of it: place of the viewer, time of arrival, correction of the clock."""
+
+    part: Part
+    region: str
+    isp: str
+    received_ms: int
+    shift_ms: int
+
+
+def build(placed: Sequence[Placed], tagger: Tagger) -> HeartbeatBatch:
+    """One batch of all heartbeats of `placed`, in order; at least one."""
+    parts = [one.part for one in placed]
+    columns: list[tuple[Any, ...]] = list(zip(*map(astuple, chain.from_iterable([p.events for p in parts]))))  # noqa: B905
+    n = len(columns[0])
+    zero = np.zeros(n, np.int64)
+    none = (0,) * n
+    packer = struct.Struct(f"={n}q")
+    numbers: dict[str, Int64s] = {}
+    for name, at in _NUMERIC_AT:
+        column = columns[at]
+        numbers[name] = zero if column == none else np.frombuffer(packer.pack(*column), np.int64)
+    numbers["reason"] = np.array([_REASON_CODE[text] for text in columns[_REASON]], np.int64)
+    numbers["state"] = np.array([_STATE_CODE[text] for text in columns[_STATE]], np.int64)
+    if any(columns[_OUTCOME]):
+        numbers["outcome"] = np.array([_OUTCOME_CODE[text] for text in columns[_OUTCOME]], np.int64)
+    if any(columns[_BITRATE]):
+        known = columns[_BITRATE]
+        numbers["bitrate_video_kbps"] = np.array([0 if rate is None else rate.video for rate in known], np.int64)
+        numbers["bitrate_audio_kbps"] = np.array([0 if rate is None else rate.audio for rate in known], np.int64)
+    counts = np.array([len(part.events) for part in parts])
+    numbers["sample_k"] = np.repeat(np.array([part.sample_k for part in parts], np.int64), counts)
+    numbers["received_ms"] = np.repeat(np.array([one.received_ms for one in placed], np.int64), counts)
+    numbers["shift_ms"] = np.repeat(np.array([one.shift_ms for one in placed], np.int64), counts)
+    text = _tag_columns(placed, counts, columns[_TAGS], tagger)
+    text["sdk"] = _repeated([f"{part.sdk.name}/{part.sdk.version}" if part.sdk.name else "" for part in parts], counts)
+    if any(columns[_ERROR]):
+        _error_columns(columns[_ERROR], tagger, numbers, text)
+    return from_rows(list(columns[_SESSION]), numbers, text)
+
+
+def session_hashes(session_ids: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """The hash that `partition_of` takes, of each id."""
+    return np.fromiter([xxh3_64_intdigest(one.encode()) for one in session_ids], np.uint64, len(session_ids))
+
+
+def split(batch: HeartbeatBatch, partition: Int64s) -> list[tuple[int, HeartbeatBatch]]:
+    """The batch by partition (shape (n,)), order kept within each; one gather, then slices."""
+    first = int(partition[0])
+    if (partition == first).all():
+        return [(first, batch)]
+    order = np.argsort(partition, kind="stable")
+    by_partition = batch.take(order)
+    ids, starts = np.unique(partition[order], return_index=True)
+    bounds = [*starts.tolist(), len(batch)]
+    return [
+        (int(ids[at]), _slice(by_partition, bounds[at], bounds[at + 1]))
+        for at in range(len(ids))
+    ]  # fmt: skip
+
+
+def _slice(batch: HeartbeatBatch, start: int, end: int) -> HeartbeatBatch:
+    return HeartbeatBatch(
+        batch.session_ids[start:end],
+        {name: column[start:end] for name, column in batch.numbers.items()},
+        {name: TextColumn(column.values, column.codes[start:end]) for name, column in batch.text.items()},
+    )
+
+
+def _repeated(texts: Sequence[str], counts: Int64s) -> TextColumn:
+    column = TextColumn.of(texts)
+    return TextColumn(column.values, np.repeat(column.codes, counts))
+
+
+def _tag_columns(
+    placed: Sequence[Placed], counts: Int64s, own_tags: tuple[dict[str, str] | None, ...], tagger: Tagger
+) -> dict[str, TextColumn]:
+    index: dict[TagSet, int] = {}
+    rows = np.repeat(
+        np.array(
+            [
+                index.setdefault(tagger.resolve(one.part.tags, one.region, one.isp), len(index))
+                if one.part.tags or one.region or one.isp
+                else index.setdefault(NO_TAGS, len(index))
+                for one in placed
+            ],
+            np.int64,
+        ),
+        counts,
+    )
+    if any(own_tags):
+        owners = np.repeat(np.arange(len(placed)), counts)
+        for row, tags in enumerate(own_tags):
+            if tags:
+                one = placed[owners[row]]
+                merged = tagger.resolve({**one.part.tags, **tags}, one.region, one.isp)
+                rows[row] = index.setdefault(merged, len(index))
+    text: dict[str, TextColumn] = {}
+    for key, values in zip(IDENTITY_KEYS, zip(*index, strict=True), strict=True):
+        column = TextColumn.of(values)
+        text[key] = TextColumn(column.values, column.codes[rows])
+    return text
+
+
+def _error_columns(
+    errors: tuple[PlaybackError | None, ...],
+    tagger: Tagger,
+    numbers: dict[str, Int64s],
+    text: dict[str, TextColumn],
+) -> None:
+    text["error"] = TextColumn.of(["" if error is None else tagger.error(error.code) for error in errors])
+    text["error_message"] = TextColumn.of(["" if error is None else error.message for error in errors])
+    numbers["error_fatal"] = np.array([error is not None and error.fatal for error in errors], np.int64)
+    numbers["error_technical"] = np.array([error is not None and error.technical for error in errors], np.int64)

@@ -1,0 +1,1 @@
+"""Ingest formats: one file each, bytes in, typed records and refusals out; no I/O."""

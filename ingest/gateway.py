@@ -1,0 +1,254 @@
+"""The hot route, `POST /v1/heartbeats`, as a plain ASGI handler in front of any other ASGI application.
+
+    Gateway(writer, now_ms, settings, fallback)
+
+Answers, always JSON: 200 with what was accepted and what was refused (some or all events taken, and the log has acked
+them), 400 where none was usable, 401 and 403 by the write key, 408 slow body, 413 too large, 415 content encoding,
+429 and 503 with Retry-After. 200 and not 202: the heartbeats *are* stored when it is sent. The body of an error has
+the same shape, so a sender reads one format. Query parameters: `key`, `explain=1` (`ingest.explain`), `dry=1`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from ingest import explain
+from ingest.batcher import Batcher, Submission
+from ingest.body import ClientGoneError, HttpError, Receive, Scope, Send, inflate, read_body
+from ingest.columns import Placed
+from ingest.formats import heartbeat
+from ingest.formats.heartbeat import BodyError, Parsed, Refusal
+from ingest.geo import Geo, Headers
+from ingest.keys import Gatekeeper
+from ingest.settings import IngestSettings
+from ingest.stats import Stats
+from tocsin.adapters.log.port import LogWriter
+from tocsin.model.errors import UnavailableError
+
+Asgi = Callable[[Scope, Receive, Send], Any]
+Hints = Callable[[], Sequence[Mapping[str, Any]]]
+
+PATH = "/v1/heartbeats"
+REFUSED_LISTED_MAX = 100
+"""Refused events listed in an answer; all of them are counted in `refused_total`."""
+_NDJSON = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl")
+_JSON = (b"content-type", b"application/json")
+_log = logging.getLogger("tocsin.ingest")
+
+
+def no_hints() -> Sequence[Mapping[str, Any]]:
+    """The provider of a gateway that has nothing to tell players."""
+    return ()
+
+
+class Gateway:
+    """ASGI application: takes heartbeats, hands everything else to `fallback`; starts and drains with the lifespan."""
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        now_ms: Callable[[], int],
+        settings: IngestSettings,
+        fallback: Asgi,
+        hints: Hints = no_hints,
+        stats: Stats | None = None,
+    ) -> None:
+        settings.check()
+        self.stats = stats or Stats()
+        self.settings = settings
+        self.keeper = Gatekeeper(settings)
+        self.geo = Geo(settings)
+        self.batcher = Batcher(writer, settings, self.stats, now_ms)
+        self._now_ms = now_ms
+        self._fallback = fallback
+        self._hints = hints
+        self._until_sample = settings.unknown_fields_sample
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection scope."""
+        if scope["type"] == "http" and scope["path"] == PATH:
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._fallback(scope, self._draining(receive), send)
+        else:
+            await self._fallback(scope, receive, send)
+
+    async def drain(self) -> None:
+        """Append what is in flight; nothing is taken afterwards."""
+        await self.batcher.close()
+
+    def _draining(self, receive: Receive) -> Receive:
+        async def wrapped() -> Any:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self.drain()
+            return message
+
+        return wrapped
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: Headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"")
+        try:
+            if scope["method"] == "POST":
+                status, body, extra = await self._post(scope, headers, origin, receive)
+            elif scope["method"] == "OPTIONS":
+                status, body, extra = 204, b"", _preflight(origin)
+            else:
+                text = f"{scope['method'][:16]} is not allowed here; send heartbeats with POST"
+                status, body, extra = 405, _error_body("", text, 0, ()), ((b"allow", b"POST, OPTIONS"),)
+        except ClientGoneError:
+            self.batcher.refuse("gone")
+            return
+        except HttpError as error:
+            if error.code != "unavailable":
+                self.batcher.refuse(error.code)
+            status, body, extra = error.status, _error_body("", error.text, 0, ()), error.headers
+        self.stats.requests[str(status)] += 1
+        answer = [_JSON, (b"content-length", str(len(body)).encode()), *extra]
+        if origin:
+            answer += [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+        await send({"type": "http.response.start", "status": status, "headers": answer})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _post(
+        self, scope: Scope, headers: Headers, origin: bytes, receive: Receive
+    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+        query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
+        key = self.keeper.admit(presented_key(query, headers), origin.decode("latin-1"))
+        limits = self.keeper.limits(key)
+        body = await read_body(
+            receive, limits.wire_bytes, self.settings.body_timeout_s, headers.get(b"content-length", b"")
+        )
+        encoding = headers.get(b"content-encoding")
+        if encoding:
+            body = inflate(body, encoding, limits)
+        self.stats.body_bytes += len(body)
+        content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        try:
+            parsed = heartbeat.parse(body, limits, content_type in _NDJSON)
+        except BodyError as error:
+            self.batcher.refuse(error.code)
+            return (413 if error.code == "events" else 400), _error_body(error.field, error.reason, 0, ()), ()
+        peer = scope["client"][0] if scope.get("client") else "unix"
+        place = self.geo.place(peer, headers)
+        self.keeper.charge(key, place.address, parsed.total, asyncio.get_running_loop().time())
+        received_ms = self._now_ms()
+        submission = Submission(
+            [
+                Placed(part, place.region, place.isp, received_ms, self._shift_ms(part.sent_ts_ms, received_ms))
+                for part in parsed.parts
+            ],
+            sum([len(part.events) for part in parsed.parts]),
+            len(body),
+            parsed.refused,
+            not key.bulk,
+        )
+        self._sample_unknown(body)
+        if "explain" in query or "dry" in query:
+            return await self._explain(query, body, parsed, submission)
+        await self._store(submission)
+        return self._answer(parsed, submission.refused)
+
+    async def _store(self, submission: Submission) -> None:
+        if not submission.heartbeats and not submission.refused:
+            return
+        try:
+            await self.batcher.submit(submission)
+        except UnavailableError as error:
+            _log.warning("%s", error)
+            after = str(self.settings.retry_after_s).encode()
+            text = "the log is not taking heartbeats now; send the same again later"
+            raise HttpError(503, "unavailable", text, ((b"retry-after", after),)) from error
+        for refusal in submission.refused:
+            self.stats.refused[refusal.code] += 1
+
+    async def _explain(
+        self, query: Mapping[str, str], body: bytes, parsed: Parsed, submission: Submission
+    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+        dry = query.get("dry", "0") not in ("0", "")
+        rows = explain.rows(submission, self.batcher.tagger, self.batcher.partitions)
+        if dry:
+            submission.refused += explain.broken_laws(submission)
+        else:
+            await self._store(submission)
+        status, plain, extra = self._answer(parsed, submission.refused, stored=not dry)
+        answer = msgspec.json.decode(plain)
+        answer["stored"] = not dry
+        answer["unknown_fields"] = heartbeat.unknown_fields(body)
+        answer["events"] = explain.merged(rows, submission.refused)
+        return status, msgspec.json.encode(answer), extra
+
+    def _answer(
+        self, parsed: Parsed, refused: list[Refusal], stored: bool = True
+    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+        accepted = parsed.total - len(refused)
+        if stored:
+            self.stats.heartbeats_accepted += accepted
+        if not refused:
+            hints = self._hints()
+            listed = msgspec.json.encode(hints) if hints else b"[]"
+            return 200, b'{"accepted":%d,"refused":[],"hints":%s}' % (accepted, listed), ()
+        refused.sort()
+        if accepted:
+            return 200, _body(accepted, refused, self._hints()), ()
+        return 400, _error_body(refused[0].field, refused[0].reason, len(refused), refused), ()
+
+    def _shift_ms(self, sent_ts_ms: int, received_ms: int) -> int:
+        shift_ms = received_ms - sent_ts_ms
+        if -self.settings.skew_ms_max <= shift_ms <= self.settings.skew_ms_max:
+            return 0
+        self.stats.clock_shifts += 1
+        return shift_ms
+
+    def _sample_unknown(self, body: bytes) -> None:
+        self._until_sample -= 1
+        if self._until_sample <= 0 and self.settings.unknown_fields_sample:
+            self._until_sample = self.settings.unknown_fields_sample
+            for name in heartbeat.unknown_fields(body):
+                self.stats.unknown(name)
+
+
+def presented_key(query: Mapping[str, str], headers: Headers) -> str:
+    """The write key that a request shows, empty where none."""
+    if "key" in query:
+        return query["key"]
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _preflight(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return (
+        (b"access-control-allow-methods", b"POST"),
+        (b"access-control-allow-headers", b"content-type, content-encoding, authorization"),
+        (b"access-control-max-age", b"7200"),
+        *(() if origin else ((b"access-control-allow-origin", b"*"),)),
+    )
+
+
+def _listed(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
+    return [{"index": r.at, "field": r.field, "reason": r.reason} for r in refused[:REFUSED_LISTED_MAX]]
+
+
+def _body(accepted: int, refused: Sequence[Refusal], hints: Sequence[Mapping[str, Any]]) -> bytes:
+    return msgspec.json.encode(
+        {"accepted": accepted, "refused": _listed(refused), "refused_total": len(refused), "hints": hints}
+    )
+
+
+def _error_body(field: str, reason: str, total: int, refused: Sequence[Refusal]) -> bytes:
+    return msgspec.json.encode(
+        {
+            "accepted": 0,
+            "error": {"field": field, "reason": reason},
+            "refused": _listed(refused),
+            "refused_total": total,
+            "hints": (),
+        }
+    )

@@ -1,0 +1,42 @@
+"""Tocsin's own telemetry: every metric that a process of it shows at /metrics, as data.
+
+Names follow Prometheus: `tocsin_<stage>_<what>_<unit>`, counters end in `_total`. Stages count in plain integers and
+show them under these names; documents and dashboards are generated from the same list. Label values are bounded sets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One own metric: `labels` in the order in which values are given."""
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+INGEST: tuple[Instrument, ...] = (
+    Instrument("tocsin_ingest_requests_total", "counter", "Requests of the hot routes by HTTP status", ("status",)),
+    Instrument("tocsin_ingest_heartbeats_accepted_total", "counter", "Heartbeats acked by the log"),
+    Instrument("tocsin_ingest_refused_total", "counter", "Heartbeats or whole bodies refused, by reason", ("reason",)),
+    Instrument("tocsin_ingest_points_accepted_total", "counter", "Published points acked by the log"),
+    Instrument("tocsin_ingest_body_bytes_total", "counter", "Bytes of request bodies after inflation"),
+    Instrument("tocsin_ingest_appended_bytes_total", "counter", "Bytes of log records acked"),
+    Instrument("tocsin_ingest_flushes_total", "counter", "Micro-batches appended to the log"),
+    Instrument("tocsin_ingest_append_failures_total", "counter", "Micro-batches that the log did not ack"),
+    Instrument("tocsin_ingest_append_seconds_total", "counter", "Time spent waiting for the log's ack"),
+    Instrument("tocsin_ingest_clock_shifts_total", "counter", "Envelopes whose sender's clock was off and corrected"),
+    Instrument("tocsin_ingest_tags_ignored_total", "counter", "Tags outside the allow-list, or the server's own"),
+    Instrument("tocsin_ingest_tags_cut_total", "counter", "Tag values cut to the longest allowed"),
+    Instrument("tocsin_ingest_tags_other_total", "counter", "Values past a tag's budget, now __other__", ("tag",)),
+    Instrument("tocsin_ingest_unknown_fields_total", "counter", "Unknown fields in the envelopes sampled", ("field",)),
+    Instrument("tocsin_ingest_in_flight_bytes", "gauge", "Bytes of bodies taken in and not answered yet"),
+    Instrument("tocsin_ingest_in_flight_heartbeats", "gauge", "Heartbeats taken in and not answered yet"),
+    Instrument("tocsin_ingest_log_up", "gauge", "1 where the last append was acked"),
+)
+"""The gateway's own figures."""
