@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ from ingest.settings import IngestSettings
 from ingest.stats import Stats, StatsCollector
 from tocsin.adapters.log.port import LogWriter
 
+OnStop = Callable[[], Awaitable[None]]
+
 
 def build(
     writer: LogWriter,
@@ -27,8 +29,12 @@ def build(
     settings: IngestSettings,
     fallback: Asgi | None = None,
     hints: Hints = no_hints,
+    on_stop: OnStop | None = None,
 ) -> Gateway:
-    """The whole ingest application; what it does not know goes to `fallback` (404 where there is none)."""
+    """The whole ingest application; what it does not know goes to `fallback` (404 where there is none).
+
+    `on_stop` is awaited at shutdown, once everything is answered, e.g. to close the fallback's connections.
+    """
     stats = Stats()
     registry = CollectorRegistry()
     registry.register(StatsCollector(stats))
@@ -36,6 +42,8 @@ def build(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        if on_stop is not None:
+            await on_stop()
 
     api = FastAPI(title="Tocsin ingest", version="1", lifespan=lifespan)
 
@@ -69,8 +77,9 @@ def serve(
     settings: IngestSettings,
     fallback: Asgi | None = None,
     hints: Hints = no_hints,
+    on_stop: OnStop | None = None,
     log_level: str = "warning",
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
-    app: Any = build(writer, now_ms, settings, fallback, hints)
+    app: Any = build(writer, now_ms, settings, fallback, hints, on_stop)
     uvicorn.Server(server.config(app, settings, log_level)).run()
