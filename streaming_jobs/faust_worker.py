@@ -43,16 +43,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Where the log is, the consumer group, and how long a bucket lasts, in ms."""
+    """Where the log is, and the consumer group."""
 
     topic: KafkaTopic
     group: str
-    bucket_ms: int
 
 
-def run_worker(settings: WorkerSettings, new_job: Callable[[int], PartitionJob]) -> None:
-    """Count partitions until SIGTERM; `new_job(partition)` makes the job of a partition that is newly owned."""
-    worker = CountingWorker(settings, new_job)
+def run_worker(settings: WorkerSettings, new_job: Callable[[int], PartitionJob], now_ms: Callable[[], int]) -> None:
+    """Count partitions until SIGTERM; `new_job(partition)` makes the job of a partition that is newly owned.
+
+    `now_ms` is compared with append times to see when a tick is due: the wall clock of the broker's machines.
+    """
+    worker = CountingWorker(settings, new_job, now_ms)
     # Faust's own worker handles SIGTERM and SIGINT and ends by SystemExit, its status telling whether it crashed.
     worker.app.Worker(loglevel=logging.WARNING, redirect_stdouts=False).execute_from_commandline()
 
@@ -81,8 +83,11 @@ def make_app(settings: WorkerSettings) -> faust.App:
 class CountingWorker:
     """Routes what Faust delivers to one `Lane` a partition, and ticks partitions that fall silent."""
 
-    def __init__(self, settings: WorkerSettings, new_job: Callable[[int], PartitionJob]) -> None:
+    def __init__(
+        self, settings: WorkerSettings, new_job: Callable[[int], PartitionJob], now_ms: Callable[[], int]
+    ) -> None:
         self._settings = settings
+        self._now_ms = now_ms
         self._new_job = new_job
         self._lanes: dict[int, Lane] = {}
         self._resting: dict[int, PartitionJob] = {}
@@ -146,18 +151,16 @@ class CountingWorker:
         await consumer._commit_offsets({place: offset})  # noqa: SLF001  the only commit without acks
 
     async def _tick(self) -> None:
-        period_s = self._settings.bucket_ms / 1000
         while True:
             await asyncio.sleep(TICK_CHECK_S)
-            idle = [lane for lane in self._lanes.values() if lane.idle_s() >= period_s]
-            if not idle:
+            now_ms = self._now_ms()
+            due = [lane.partition for lane in self._lanes.values() if lane.needs_tick(now_ms)]
+            if not due:
                 continue
             try:
-                await asyncio.to_thread(self._append_ticks, [lane.partition for lane in idle])
+                await asyncio.to_thread(self._append_ticks, due)
             except UnavailableError as error:
                 log.warning("no tick appended", error=str(error))
-            for lane in idle:
-                lane.ticked()
 
     def _append_ticks(self, partitions: list[int]) -> None:
         if self._writer is None:

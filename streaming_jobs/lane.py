@@ -14,7 +14,6 @@ Blocking work (numpy, inserts) runs in a thread, so lanes insert in parallel and
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -43,6 +42,10 @@ class PartitionJob(Protocol):
         """
         ...
 
+    def needs_tick(self, now_ms: int) -> bool:
+        """True where a tick must be appended so that an open bucket closes."""
+        ...
+
 
 class Lane:
     """Feeds one `PartitionJob`; made on assignment, stopped on revocation."""
@@ -64,16 +67,12 @@ class Lane:
         self._stopping = False
         self._next_offset = 0
         self._ready = False
-        self._moved_s = time.monotonic()
+        self._busy = False
         self.task: asyncio.Task[None] = asyncio.create_task(self._run(), name=f"lane-{partition}")
 
-    def idle_s(self) -> float:
-        """Seconds for which the log has had nothing new for this lane; 0 while it restores or has work."""
-        return time.monotonic() - self._moved_s if self._ready and not self._waiting else 0.0
-
-    def ticked(self) -> None:
-        """A tick was appended: wait for it before the next."""
-        self._moved_s = time.monotonic()
+    def needs_tick(self, now_ms: int) -> bool:
+        """True where the job wants a tick, and neither works nor has records waiting."""
+        return self._ready and not self._busy and not self._waiting and self.job.needs_tick(now_ms)
 
     async def offer(self, record: Record) -> None:
         """Hand over a delivered record; waits while `WAITING_MAX` are waiting. A stopped lane drops it."""
@@ -97,7 +96,6 @@ class Lane:
             self._next_offset = await asyncio.to_thread(self.job.resume, reader)
             log.info("lane starts", partition=self.partition, offset=self._next_offset)
             await self._read_up_to(reader, await asyncio.to_thread(reader.end, self.partition))
-            self._moved_s = time.monotonic()
             self._ready = True
             while not self._stopping:
                 await self._wake.wait()
@@ -134,8 +132,9 @@ class Lane:
     async def _push(self, records: Sequence[Record]) -> None:
         if not records:
             return
+        self._busy = True
         stored = await asyncio.to_thread(self.job.push, records)
+        self._busy = False
         self._next_offset = records[-1].offset + 1
-        self._moved_s = time.monotonic()
         if stored is not None:
             await self._on_stored(self.partition, stored)

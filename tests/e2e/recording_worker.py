@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import sys
+import time
 from collections.abc import Sequence
 
 from streaming_jobs.faust_worker import WorkerSettings, run_worker
@@ -37,7 +38,7 @@ class RecordingJob:
         self._bucket_ms = bucket_ms
         self._path = path
         self._open: list[Record] = []
-        self._started = False
+        self._ticked_ms = 0
 
     def resume(self, reader: LogReader) -> int:
         """The end of the last interval stored."""
@@ -56,6 +57,14 @@ class RecordingJob:
             self._open.append(record)
         return stored
 
+    def needs_tick(self, now_ms: int) -> bool:
+        """When the open bucket is over."""
+        if not self._open or now_ms - self._ticked_ms < self._bucket_ms:
+            return False
+        due = now_ms // self._bucket_ms > self._open[-1].append_ms // self._bucket_ms
+        self._ticked_ms = now_ms if due else self._ticked_ms
+        return due
+
     def _store(self) -> int:
         start, end = self._open[0].offset, self._open[-1].offset + 1
         with contextlib.closing(connect(self._path)) as store, store:
@@ -72,8 +81,12 @@ class RecordingJob:
 def main() -> None:
     """Run until SIGTERM."""
     bootstrap, topic, group, bucket_ms, path = sys.argv[1:6]
-    settings = WorkerSettings(KafkaTopic(bootstrap, topic), group, int(bucket_ms))
-    run_worker(settings, lambda partition: RecordingJob(partition, int(bucket_ms), path))
+    settings = WorkerSettings(KafkaTopic(bootstrap, topic), group)
+    run_worker(
+        settings,
+        lambda partition: RecordingJob(partition, int(bucket_ms), path),
+        lambda: time.time_ns() // 1_000_000,
+    )
 
 
 if __name__ == "__main__":
