@@ -35,7 +35,6 @@ class MediaServer:
     held_path: str = ""
     held_from_byte: int = 1 << 62
     released: threading.Event = field(default_factory=threading.Event)
-    bodies: list[bytes] = field(default_factory=list)
     url: str = ""
 
     def path_of(self, url_path: str) -> Path | None:
@@ -56,7 +55,7 @@ class MediaServer:
 
 def _handler(server: MediaServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """GET files (with ranges), POST heartbeats and the release."""
+        """GET files (with ranges), POST the release."""
 
         protocol_version = "HTTP/1.1"
 
@@ -90,11 +89,11 @@ def _handler(server: MediaServer) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = True  # the player gave this request up, as players do
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            if self.path.startswith("/v1/heartbeats"):
-                server.bodies.append(body)
-            elif self.path == "/release":
-                server.released.set()
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if self.path != "/release":
+                self.answer(404)
+                return
+            server.released.set()
             self.answer(204)
 
         def answer(self, status: int) -> None:

@@ -1,10 +1,12 @@
 /**
  * Opens the player page, waits until the playback has come to its end (or to a playhead), leaves the page and prints
- * the page's own record of it as one line of JSON.
+ * the page's own record of it as one line of JSON. The browser stays open until standard input ends: a last heartbeat
+ * may still be on its way.
  *
  * usage: node play.mjs URL [--leave-at SECONDS] [--timeout-s N]
  */
 import { parseArgs } from 'node:util';
+import { once } from 'node:events';
 import { launch } from './chromium.mjs';
 
 const { positionals: [url], values } = parseArgs({
@@ -23,6 +25,8 @@ try {
   const truth = await page.evaluate(() => ({ ...window.truth, left_ms: performance.now() }));
   await page.goto('about:blank'); // pagehide: the page's last heartbeat goes out here
   console.log(JSON.stringify({ ...truth, browser: browser.version() }));
+  process.stdin.resume();
+  await once(process.stdin, 'end');
 } finally {
   await browser.close();
 }
