@@ -30,7 +30,8 @@ def router() -> APIRouter:
     plotly = Path(str(importlib.resources.files("plotly"))) / "package_data" / "plotly.min.js"
 
     @routes.get("/")
-    def page() -> FileResponse:
+    @routes.get("/incidents/{_incident}")
+    def page(_incident: str = "") -> FileResponse:
         return FileResponse(STATIC / "index.html", media_type="text/html", headers=_HEADERS)
 
     @routes.get("/static/plotly.min.js")

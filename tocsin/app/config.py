@@ -39,7 +39,11 @@ class Config(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     public_url: str = Field("", description="Where people reach this server: used in pages; empty: host and port.")
     write_keys: list[str] = Field([], description="Keys that players send; empty accepts any on loopback.")
-    admin_key: str = Field("", description="Key that may back-fill and steer; empty: allowed on loopback.")
+    bulk_keys: list[str] = Field([], description="Keys of servers that send for many players; they may publish.")
+    admin_key: str = Field("", description="Key that may also back-fill published points.")
+    trusted_proxies: list[str] = Field([], description="Peers whose forwarding and geo headers are believed.")
+    geo_country_header: str = Field("", description="Header with the viewer's country, set by a trusted proxy.")
+    geo_asn_header: str = Field("", description="Header with the viewer's network, set by a trusted proxy.")
 
     rules: Path | None = Field(None, description="Alert rules (YAML); empty: the shipped set.")
     alert_tick_s: float = Field(10.0, gt=0, description="Seconds between two evaluations of all rules.")

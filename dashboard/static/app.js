@@ -1,0 +1,204 @@
+// The page: views chosen by the part of the address after "#". Text from the server only ever becomes text nodes.
+
+import { draw, json, latest, weeks } from "/static/charts.js";
+
+const REFRESH_MS = 5_000;
+const RANGE_MIN = 60;
+const HEADLINES = [
+  { label: "Plays per second", query: "name,qoe.sps,:eq,:sum", format: ".2f", worse: -1 },
+  { label: "Rebuffering", query: ":true,:rebuffer-ratio", format: ".2%", worse: 1 },
+  { label: "Start failures", query: ":true,:start-failure", format: ".2%", worse: 1 },
+  { label: "Start-up time, ms", query: ":true,:startup-time", format: ".0f", worse: 1 },
+  { label: "Frozen picture", query: ":true,:freeze-ratio", format: ".2%", worse: 1 },
+  { label: "Viewers at once", query: "name,qoe.concurrent,:eq,:sum", format: ",.0f", worse: -1 },
+];
+const view = document.getElementById("view");
+let shown = 0;
+
+function el(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "onclick") node.addEventListener("click", value);
+    else if (value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  node.append(...children.flat().filter(child => child !== null && child !== undefined));
+  return node;
+}
+
+const time = ms => (ms ? new Date(ms).toLocaleTimeString([], { hour12: false }) : "–");
+const moment = ms => (ms ? new Date(ms).toLocaleString([], { hour12: false }) : "–");
+const cohort = tags => Object.entries(tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" · ") || "everything";
+
+function number(value, unit) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+  if (unit === "1") return `${(value * 100).toFixed(2)} %`;
+  return `${Number(value.toPrecision(4)).toLocaleString()} ${unit ?? ""}`.trim();
+}
+
+function formatted(value, format) {
+  if (value === null) return "–";
+  if (format.endsWith("%")) return `${(value * 100).toFixed(2)} %`;
+  return value.toLocaleString(undefined, { maximumFractionDigits: format === ".2f" ? 2 : 0 });
+}
+
+function state(incident) {
+  const kind = { firing: "bad", pending: "warn", resolving: "warn", closed: "good" }[incident.state] ?? "soft";
+  return el("span", { class: `state ${kind}` }, incident.state);
+}
+
+function incidentLine(incident) {
+  return el("div", { class: "card" },
+    el("div", {}, state(incident), " ", el("span", { class: "soft" }, `since ${time(incident.since_ms)}`)),
+    el("a", { href: `#/incidents/${incident.incident}` }, incident.title),
+    el("div", { class: "soft" }, cohort(incident.cohort)));
+}
+
+async function incidents() {
+  return (await json("/v1/incidents?limit=100")).incidents;
+}
+
+async function now(run) {
+  const cards = HEADLINES.map(({ label }) => ({
+    value: el("span", { class: "value" }, "…"), versus: el("span", { class: "versus" }), chart: el("div", { class: "chart" }), label,
+  }));
+  const side = el("aside", { "aria-label": "Incidents" });
+  view.replaceChildren(el("div", { class: "now" },
+    el("section", { class: "charts" }, cards.map(card => el("div", { class: "card" },
+      el("h2", {}, card.label), card.value, " ", card.versus, card.chart))),
+    side));
+  for (; shown === run; await new Promise(done => setTimeout(done, REFRESH_MS))) {
+    const status = await json("/v1/status");
+    const [list] = await Promise.all([incidents(), ...HEADLINES.map(async (headline, at) => {
+      const data = await weeks(headline.query, RANGE_MIN);
+      if (shown !== run) return;
+      const { value, last } = latest(data, status.complete_until_ms);
+      cards[at].value.textContent = formatted(value, headline.format);
+      cards[at].versus.textContent = `last week ${formatted(last, headline.format)}`;
+      draw(cards[at].chart, data, { format: headline.format, complete_until_ms: status.complete_until_ms, label: headline.label });
+    })]);
+    if (shown !== run) return;
+    const open = list.filter(incident => incident.state !== "closed");
+    const closed = list.filter(incident => incident.state === "closed").slice(0, 5);
+    side.replaceChildren(
+      el("h2", {}, open.length ? `${open.length} open` : "No open incident"), ...open.map(incidentLine),
+      closed.length ? el("h2", { class: "soft" }, "Closed lately") : null, ...closed.map(incidentLine));
+  }
+}
+
+async function incidentList() {
+  const rows = (await incidents()).map(incident => el("tr", {},
+    el("td", {}, state(incident)), el("td", {}, el("a", { href: `#/incidents/${incident.incident}` }, incident.title)),
+    el("td", {}, cohort(incident.cohort)), el("td", {}, moment(incident.opened_ms)), el("td", {}, moment(incident.closed_ms))));
+  view.replaceChildren(el("h1", {}, "Incidents"), el("table", {},
+    el("thead", {}, el("tr", {}, ["State", "What", "Where", "Opened", "Closed"].map(text => el("th", {}, text)))),
+    el("tbody", {}, rows)));
+}
+
+const facts = pairs => el("dl", {}, pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)
+  .flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+
+function cohortTable(incident) {
+  if (!incident.cohorts.length) return null;
+  return el("div", { class: "card" }, el("h2", {}, "Cohorts that explain it"), el("table", {},
+    el("thead", {}, el("tr", {}, el("th", {}, "Cohort"), el("th", { class: "n" }, "Lift"), el("th", { class: "n" }, "Affected"), el("th", { class: "n" }, "Share"))),
+    el("tbody", {}, incident.cohorts.map(found => el("tr", {}, el("td", {}, cohort(found.cohort)),
+      el("td", { class: "n" }, found.lift.toFixed(1)), el("td", { class: "n" }, String(found.affected)),
+      el("td", { class: "n" }, `${(found.share * 100).toFixed(1)} %`))))),
+    el("p", {}, incident.counterfactual),
+    el("p", { class: "soft" }, "Sessions: ", incident.sample_sessions.map(id => [el("code", {}, id), " "])));
+}
+
+function verdictCard(verdict) {
+  return el("div", { class: "card" }, el("h2", {}, `Probe: ${verdict.verdict}, ${verdict.detector ?? ""}`),
+    facts([["stream", verdict.stream], ["where from", verdict.origin], ["what", verdict.text], ["CPU", verdict.cpu_s ? `${verdict.cpu_s.toFixed(2)} s` : ""]]),
+    verdict.frame_url ? el("p", {}, el("img", { class: "frame", src: verdict.frame_url, alt: `Evidence frame of ${verdict.stream}: ${verdict.detector}` })) : null);
+}
+
+async function incidentView(run, id) {
+  const page = await json(`/v1/incidents/${encodeURIComponent(id)}`);
+  if (shown !== run) return;
+  const incident = page.page ?? page;
+  const act = verb => async () => {
+    await fetch(`/v1/incidents/${encodeURIComponent(id)}/${verb}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+    await show();
+  };
+  view.replaceChildren(
+    el("h1", {}, state(incident), " ", incident.title), el("p", {}, incident.text),
+    el("p", {}, el("button", { onclick: act("ack") }, incident.acknowledged_by ? `Acknowledged by ${incident.acknowledged_by}` : "Acknowledge"), " ",
+      el("button", { onclick: act("close") }, "Close")),
+    el("div", { class: "two" },
+      el("div", { class: "card" }, el("h2", {}, "What"), facts([
+        ["rule", incident.rule], ["where", cohort(incident.cohort)],
+        ["value", number(incident.value, incident.unit)],
+        ["usual", incident.baseline?.value === null ? incident.history : `${number(incident.baseline.value, incident.unit)} (${number(incident.baseline.low, incident.unit)} to ${number(incident.baseline.high, incident.unit)})`],
+        ["n", number(incident.n, "")], ["p", incident.p === null ? "" : incident.p.toExponential(1)],
+        ["affected sessions", number(incident.affected_sessions, "")],
+        ["since", moment(incident.since_ms)], ["opened", moment(incident.opened_ms)], ["closed", moment(incident.closed_ms)],
+      ])),
+      cohortTable(incident),
+      incident.items.length ? el("div", { class: "card" }, el("h2", {}, "Items"), el("ul", {}, incident.items.map(item => el("li", {}, cohort(item))))) : null,
+      incident.links.graph ? el("div", { class: "card" }, el("h2", {}, "This week over last week"),
+        el("img", { class: "frame", src: new URL(incident.links.graph).pathname + new URL(incident.links.graph).search, alt: `Graph of ${incident.metric}` })) : null,
+      incident.verdicts.map(verdictCard),
+      incident.actions.length ? el("div", { class: "card" }, el("h2", {}, "Actions"), el("ul", {}, incident.actions.map(action =>
+        el("li", {}, `${action.action}: ${action.state}${action.outcome ? `, ${action.outcome}` : ""}`)))) : null,
+      (page.timeline ?? []).length ? el("div", { class: "card" }, el("h2", {}, "Timeline"), el("table", {}, el("tbody", {},
+        page.timeline.map(entry => el("tr", {}, el("td", {}, time(entry.at_ms)), el("td", {}, entry.kind), el("td", {}, entry.text)))))) : null));
+}
+
+async function artwork() {
+  const { expected, images } = await json("/v1/artwork");
+  const langs = [...new Set(images.map(image => image.lang))].sort();
+  const titles = new Map();
+  for (const image of images) {
+    if (!titles.has(image.title)) titles.set(image.title, { launch: image.launch_ms, cells: new Map() });
+    const cells = titles.get(image.title).cells;
+    if (!cells.has(image.lang)) cells.set(image.lang, []);
+    cells.get(image.lang).push(image);
+  }
+  const cell = found => {
+    const bad = (found ?? []).filter(image => image.state !== "present");
+    const kind = bad.some(image => image.state === "missing") ? "missing" : bad.length ? "wrong" : "";
+    const text = bad.length ? bad.map(image => `${image.kind} ${image.state}`).join(", ") : found ? `${found.length} ✓` : "–";
+    return el("td", { class: kind }, text);
+  };
+  const bad = images.filter(image => image.state !== "present").length;
+  view.replaceChildren(el("h1", {}, `Artwork: ${bad} of ${expected} images missing or wrong`),
+    el("table", { class: "matrix" },
+      el("thead", {}, el("tr", {}, el("th", {}, "Title"), el("th", {}, "Launch"), langs.map(lang => el("th", {}, lang)))),
+      el("tbody", {}, [...titles].map(([title, { launch, cells }]) => el("tr", {}, el("th", { scope: "row" }, title),
+        el("td", {}, launch ? new Date(launch).toLocaleDateString() : "–"), langs.map(lang => cell(cells.get(lang))))))));
+}
+
+async function streams() {
+  const { probes } = await json("/v1/probes");
+  view.replaceChildren(el("h1", {}, "Streams that were looked at"), probes.length ? el("div", { class: "two" }, probes.map(verdictCard)) : el("p", {}, "None yet."));
+}
+
+async function health() {
+  const status = await json("/v1/status");
+  view.replaceChildren(el("h1", {}, "Health"), el("div", { class: "two" },
+    el("div", { class: "card" }, el("h2", {}, "Jobs"), facts([
+      ["complete until", moment(status.complete_until_ms)], ["lag", `${status.lag_records} records`], ["store", status.store]])),
+    el("div", { class: "card" }, el("h2", {}, "Ledger"), facts(Object.entries(status.ledger ?? {}).map(([name, value]) => [name, String(value)])))));
+}
+
+async function show() {
+  const run = ++shown;
+  const [name, id] = location.hash.replace(/^#\//, "").split("/");
+  for (const link of document.querySelectorAll("nav a")) {
+    link.toggleAttribute("aria-current", link.getAttribute("href") === `#/${name}`);
+  }
+  const views = { "": now, incidents: id ? incidentView : incidentList, artwork, streams, health };
+  try {
+    await (views[name] ?? now)(run, decodeURIComponent(id ?? ""));
+  } catch (error) {
+    if (shown === run) view.replaceChildren(el("p", { class: "bad", role: "alert" }, String(error.message ?? error)));
+  }
+}
+
+const direct = location.pathname.match(/^\/incidents\/([^/]+)$/);
+if (direct) location.replace(`/#/incidents/${direct[1]}`);
+setInterval(() => { document.getElementById("clock").textContent = new Date().toLocaleTimeString([], { hour12: false }); }, 1_000);
+window.addEventListener("hashchange", show);
+show();

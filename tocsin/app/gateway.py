@@ -1,0 +1,81 @@
+"""The ingest role: the gateway over the configured log, alone or in front of a core process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from ingest import app as ingest_app
+from ingest.settings import IngestSettings, WriteKey
+from tocsin.app.config import Config
+from tocsin.app.logs import open_writer
+from tocsin.app.proxy import ReverseProxy
+
+HINTS_EVERY_S = 2.0
+
+
+class HintsPoll:
+    """Client hints as the core has them, asked for in the background so that no heartbeat waits for them."""
+
+    def __init__(self, target: str) -> None:
+        uds = target.removeprefix("unix:") if target.startswith("unix:") else None
+        self._client = httpx.Client(
+            base_url="http://core" if uds else target, transport=httpx.HTTPTransport(uds=uds), timeout=HINTS_EVERY_S
+        )
+        self._latest: Sequence[Mapping[str, Any]] = ()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread.start()
+
+    def __call__(self) -> Sequence[Mapping[str, Any]]:
+        """The hints that held at the last poll."""
+        return self._latest
+
+    def close(self) -> None:
+        """Stop polling."""
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        while not self._stop.wait(HINTS_EVERY_S):
+            try:
+                answer = self._client.get("/v1/hints")
+                self._latest = answer.json()["hints"] if answer.is_success else ()
+            except (httpx.HTTPError, ValueError, KeyError):
+                self._latest = ()  # a core that is away has no advice to give
+
+
+def settings_of(config: Config) -> IngestSettings:
+    """The gateway's settings of a configuration."""
+    keys = [WriteKey(key, f"player-{at}") for at, key in enumerate(config.write_keys, 1)]
+    keys += [WriteKey(key, f"bulk-{at}", bulk=True, publish=True) for at, key in enumerate(config.bulk_keys, 1)]
+    if config.admin_key:
+        keys.append(WriteKey(config.admin_key, "admin", bulk=True, publish=True, backfill=True))
+    return IngestSettings(
+        host=config.host,
+        port=config.port,
+        keys=tuple(keys),
+        trusted_proxies=tuple(config.trusted_proxies),
+        geo_country_header=config.geo_country_header,
+        geo_asn_header=config.geo_asn_header,
+    )
+
+
+def run(config: Config, core: str = "") -> None:
+    """Serve until SIGTERM; `core` ("unix:/path" or a base URL) answers what the gateway does not."""
+    writer = open_writer(config)
+    hints = HintsPoll(core) if core else None
+    try:
+        fallback = ReverseProxy(core) if core else None
+        if hints is None:
+            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback)
+        else:
+            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback, hints)
+    finally:
+        if hints is not None:
+            hints.close()
+        writer.close()
