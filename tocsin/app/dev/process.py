@@ -61,14 +61,16 @@ def spawn(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) 
     return ServerProcess(child.pid, -1 if ticks is None else ticks)
 
 
-def wait_until(ready: Callable[[], bool], what: str, timeout_s: float, hint: str | Callable[[], str] = "") -> None:
+def wait_until(
+    ready: Callable[[], bool], what: str, timeout_s: float, hint: str | Callable[[], str] = "", poll_s: float = POLL_S
+) -> None:
     """Ask `ready` until it is true; after `timeout_s` `UnavailableError` names `what`, with `hint` as it is then."""
     deadline = time.monotonic() + timeout_s
     while not ready():
         if time.monotonic() > deadline:
             said = hint if isinstance(hint, str) else hint()
             raise UnavailableError(f"waited {timeout_s:g} s for {what} in vain. {said}".rstrip())
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
 
 
 def free_port() -> int:
