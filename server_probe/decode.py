@@ -8,7 +8,7 @@ allow more.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Protocol
 
@@ -23,6 +23,7 @@ from tocsin.model.errors import InputError
 
 _PLANAR_8BIT = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p"})
 _FULL_RANGE = frozenset({"yuvj420p", "yuvj422p", "yuvj444p"})
+_MOTION_ROWS = 16
 FAILURES_MAX = 1_000
 """Packets the decoder refuses before the rest of the clip is left alone."""
 
@@ -52,6 +53,14 @@ class _Tally:
     samples: int = 0
     energy: float = 0.0
     failures: int = 0
+    motion: float = 0.0
+    rows: npt.NDArray[np.int16] | None = None
+
+    def moved(self, luma: Plane) -> None:
+        rows = luma[::_MOTION_ROWS].astype(np.int16)
+        if self.rows is not None and self.rows.shape == rows.shape:
+            self.motion += float(np.abs(rows - self.rows).mean()) / 256
+        self.rows = rows
 
     def span(self, mark: Mark) -> None:
         self.packets += 1
@@ -149,12 +158,14 @@ class Clip:
 
     def _picture(self, frame: Any, sink: Sink) -> None:
         self._tally.pictures += 1
+        planes = _planes_of(frame)
+        self._tally.moved(planes[0])
         duration_s = float(frame.duration * frame.time_base) if frame.duration else self._picture_s
         sink.picture(
             Picture(
                 self._time_s(frame.pts, frame.time_base),
                 duration_s,
-                _planes_of(frame),
+                planes,
                 bool(frame.is_corrupt),
                 frame.format.name in _FULL_RANGE,
             )
@@ -182,38 +193,36 @@ class Clip:
             packets=tally.packets,
             keyframes=tally.keyframes,
             sound_level=(tally.energy / tally.samples) ** 0.5 if tally.samples else 0.0,
+            motion=tally.motion / max(1, tally.pictures - 1),
         )
 
-    def stills(self, times: Iterable[float]) -> list[Still]:
-        """What is on the screen at each of the times: the last picture that starts by then, at most 640 wide."""
-        if self._video is None:
-            return []
-        stills = []
-        for at_s in times:
-            shown = self._shown_at(at_s)
-            if shown is not None:
-                stills.append(_still_of(shown, self._time_s(shown.pts, shown.time_base)))
-        return stills
+    def still(self, at_s: float) -> Still | None:
+        """What is on the screen at `at_s`: the last picture that starts by then, at most 640 wide.
+
+        Decodes from the clip's start, on a clip that was not walked: seeking in MPEG-TS lands beyond a gap.
+        """
+        shown = self._shown_at(at_s) if self._video is not None else None
+        return None if shown is None else _still_of(shown, self._time_s(shown.pts, shown.time_base))
 
     def _shown_at(self, at_s: float) -> Any:
-        target_us = int((at_s - self._start_s + self._base_s) * 1_000_000)
-        try:
-            self._container.seek(max(0, target_us), backward=True)
-        except av.error.FFmpegError:
-            self._container.seek(int(self._base_s * 1_000_000), backward=True)
         shown = None
+        for frame in self._pictures():
+            if shown is not None and self._time_s(frame.pts, frame.time_base) > at_s:
+                break
+            shown = frame
+        return shown
+
+    def _pictures(self) -> Iterator[Any]:
+        """All pictures that can be decoded; damaged packets are passed over."""
         for packet in self._container.demux([self._video]):
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
+                self._tally.failures += 1
+                if self._tally.failures > FAILURES_MAX:
+                    return
                 continue
-            for frame in frames:
-                if frame.pts is None:
-                    continue
-                if shown is not None and self._time_s(frame.pts, frame.time_base) > at_s:
-                    return shown
-                shown = frame
-        return shown
+            yield from (frame for frame in frames if frame.pts is not None)
 
 
 def _with_joints(packets: Iterable[Any], joints: tuple[int, ...]) -> Iterable[tuple[Any, bool]]:

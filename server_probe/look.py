@@ -68,7 +68,7 @@ class Defect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to one look.
+    """The answer to one look, under the look's id, so that a look that is taken twice has one verdict.
 
     `summary` is one sentence for a page, `looked_at` what was fetched or decoded, `left_out` what was not and why,
     `step` the last rung of the ladder that was needed, `sandbox` "on" or why the kernel has no seccomp, and `judged`
@@ -76,7 +76,6 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    look_id: str
     stream: str
     reason: Reason
     incident_id: str

@@ -103,16 +103,10 @@ class MemoryVerdicts:
             while len(self._evidence) > self._kept:
                 del self._evidence[next(iter(self._evidence))]
 
-    def _find(self, verdict_id: str) -> Evidence | None:
-        found = self._evidence.get(verdict_id)
-        if found is not None:
-            return found
-        return next((kept for kept in self._evidence.values() if kept.verdict.look_id == verdict_id), None)
-
     def verdict(self, verdict_id: str) -> Verdict | None:
         """See `VerdictStore`."""
         with self._lock:
-            found = self._find(verdict_id)
+            found = self._evidence.get(verdict_id)
             return None if found is None else found.verdict
 
     def recent(self, limit: int, stream: str = "", incident_id: str = "") -> list[Verdict]:
@@ -128,7 +122,7 @@ class MemoryVerdicts:
     def frame(self, verdict_id: str, number: int) -> bytes | None:
         """See `VerdictStore`."""
         with self._lock:
-            found = self._find(verdict_id)
+            found = self._evidence.get(verdict_id)
         if found is None or not 0 <= number < len(found.frames):
             return None
         return found.frames[number]
@@ -136,7 +130,7 @@ class MemoryVerdicts:
     def judge(self, verdict_id: str, judged: str) -> bool:
         """See `VerdictStore`."""
         with self._lock:
-            found = self._find(verdict_id)
+            found = self._evidence.get(verdict_id)
             if found is None:
                 return False
             verdict = msgspec.structs.replace(found.verdict, judged=judged)

@@ -49,7 +49,7 @@ class VerdictStore(Protocol):
         """Keep a verdict and its pictures."""
 
     def verdict(self, verdict_id: str) -> Verdict | None:
-        """One verdict by its id or by its look's id."""
+        """One verdict."""
 
     def recent(self, limit: int, stream: str = "", incident_id: str = "") -> list[Verdict]:
         """The newest verdicts, newest first; of one stream or incident if given."""

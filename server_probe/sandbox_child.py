@@ -10,6 +10,7 @@ import io
 import resource
 import sys
 import time
+from contextlib import closing
 from typing import Any
 
 import av
@@ -28,6 +29,7 @@ from server_probe.wire import (
     Job,
     Ready,
     Setup,
+    Still,
     receive,
     send,
 )
@@ -73,20 +75,24 @@ def answer(job: Job, data: bytes, pixels_max: int) -> Answer:
     began_s = time.process_time()
     panel = _Panel(job.detectors)
     facts = Facts()
-    stills: tuple[Any, ...] = ()
+    stills: list[Still] = []
     error = ""
     try:
-        clip = Clip(data, job.container, job.start_s, pixels_max)
-        try:
-            if job.detectors:
-                facts = clip.walk(panel, job.joints, pictures=panel.needs("pictures"), sound=panel.needs("sound"))
-            stills = tuple(clip.stills(job.stills_at[:STILLS_MAX]))
-        finally:
-            clip.close()
+        if job.detectors:
+            facts = _walked(job, data, pixels_max, panel)
+        for at_s in job.stills_at[:STILLS_MAX]:
+            with closing(Clip(data, job.container, job.start_s, pixels_max)) as clip:
+                still = clip.still(at_s)
+            stills += [] if still is None else [still]
     except (TocsinError, OSError, ValueError, MemoryError) as fault:
         error = f"{type(fault).__name__}: {fault}"[:500]
     findings = panel.finish() if job.detectors else ()
-    return Answer(facts, findings, stills, error, time.process_time() - began_s)
+    return Answer(facts, findings, tuple(stills), error, time.process_time() - began_s)
+
+
+def _walked(job: Job, data: bytes, pixels_max: int, panel: _Panel) -> Facts:
+    with closing(Clip(data, job.container, job.start_s, pixels_max)) as clip:
+        return clip.walk(panel, job.joints, pictures=panel.needs("pictures"), sound=panel.needs("sound"))
 
 
 def _tiny_clip() -> bytes:

@@ -66,6 +66,8 @@ class Facts(msgspec.Struct, frozen=True):
     keyframes: int = 0
     sound_level: float = 0.0
     """Root mean square of all decoded sound, share of full scale."""
+    motion: float = 0.0
+    """Mean difference of each decoded picture from the one before, on every 16th row; share of full scale."""
 
 
 class Still(msgspec.Struct, frozen=True):
