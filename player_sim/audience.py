@@ -187,8 +187,8 @@ class World:
             "content.id": self.titles[title], "content.type": self.kinds[title], "stream.id": self.streams[stream],
             "stream.type": "live" if channel else "vod", "stream.format": "dash" if name == "shaka" else "hls",
             "cdn.name": self.cdns[cdn], "player.name": name, "player.version": f"{name}-1",
-            "app.version": self.apps[app], "device.category": self.devices[device], "os.name": self.config.devices[device].os,
-            "network.type": self.networks[network],
+            "app.version": self.apps[app], "device.category": self.devices[device],
+            "os.name": self.config.devices[device].os, "network.type": self.networks[network],
         }  # fmt: skip
 
     @cached_property

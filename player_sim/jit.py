@@ -1,4 +1,6 @@
-"""One typed door to numba: functions compiled once, cached beside their source, without the interpreter's lock."""
+"""One typed door to numba: functions compiled once, cached beside their source, without the interpreter's lock.
+
+Where no cache folder can be written they are compiled at first use."""
 
 from __future__ import annotations
 
@@ -16,4 +18,7 @@ def compiled(function: _F) -> _F:
     Its cache is keyed by its own file: a compiled function must not read constants of another module that may change.
     Layouts travel as record types, which are part of the signature.
     """
-    return cast("_F", numba.njit(cache=True, nogil=True)(function))
+    try:
+        return cast("_F", numba.njit(cache=True, nogil=True)(function))
+    except RuntimeError:  # no folder can be written: a read-only image without NUMBA_CACHE_DIR
+        return cast("_F", numba.njit(nogil=True)(function))

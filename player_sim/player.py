@@ -67,10 +67,13 @@ class Players:
                     yield self._out[:count]
             self.now_ms = end_ms
 
-    def watching(self) -> int:
-        """Sessions that have begun and not ended."""
-        state = self.sessions["state"]
-        return int(np.count_nonzero((state != layout.WAITING) & (state != layout.OVER)))
+    def watching(self, cdn: int = -1, device: int = -1) -> int:
+        """Sessions that have begun and not ended, of one CDN and device or of all (-1)."""
+        sessions = self.sessions
+        mask = (sessions["state"] != layout.WAITING) & (sessions["state"] != layout.OVER)
+        mask &= (cdn < 0) | (sessions["cdn"] == cdn)
+        mask &= (device < 0) | (sessions["device"] == device)
+        return int(np.count_nonzero(mask))
 
     def drain(self, cdn: int, device: int = -1, share: float = 1.0) -> int:
         """Take `share` of the sessions of a CDN (of one device, -1 all) to the other CDNs; returns how many moved.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -52,13 +52,17 @@ _HEAD = f'{{"schema":"{SCHEMA}","sent_ts_ms":'.encode()
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One POST to be: its body but for the time of sending, the geography of its senders, and which rows it holds."""
+    """One POST to be: its body but for the time of sending, the geography of its senders, and which rows it holds.
+
+    `ordinal` numbers the envelopes of a writer; two of the same number are copies.
+    """
 
     rest: bytes
     country: str
     asn: str
     events: int
     rows: Records
+    ordinal: int
 
     def body(self, sent_ms: int) -> bytes:
         """The JSON body, stamped with the time of this attempt (epoch ms)."""
@@ -76,6 +80,7 @@ class EnvelopeWriter:
     def __init__(self, world: World, events_per_request: int = 20) -> None:
         self._world = world
         self._per_request = events_per_request
+        self._written = 0
         self._tags: dict[tuple[int, ...], msgspec.Raw] = {}
         self._bitrates: dict[tuple[int, int], _Bitrate] = {}
         self._head = b',"sdk":' + _encode({"name": SDK_NAME, "version": SDK_VERSION}) + b',"events":['
@@ -96,7 +101,8 @@ class EnvelopeWriter:
         isp = int(rows["isp"][0])
         country = self._world.regions[int(self._world.isp_region[isp])]
         rest = self._head + b",".join(events) + b"]}"
-        return Envelope(rest, country, self._world.isps[isp], len(events), rows)
+        self._written += 1
+        return Envelope(rest, country, self._world.isps[isp], len(events), rows, self._written)
 
     def _events(self, rows: Records) -> list[bytes]:
         columns = [column.tolist() for column in matrix_of(rows).T]
@@ -138,8 +144,3 @@ class EnvelopeWriter:
                 self._tags.clear()
             tags = self._tags[key] = msgspec.Raw(_encode(self._world.wire_tags(*key)))
         return tags
-
-
-def decode_rest(envelope: Envelope, sent_ms: int) -> dict[str, Any]:
-    """The envelope as plain data, for tests and for looking at."""
-    return cast("dict[str, Any]", msgspec.json.decode(envelope.body(sent_ms)))
