@@ -1,0 +1,185 @@
+"""Step (g): the cells of the declared cubes, as exact integer sums.
+
+A cell is a combination of the values of a cube's keys in one minute. Sums count a heartbeat under its own error code;
+n and moments belong to the session-minute and stand under the empty one. Each tag set has one slice in each cube,
+found once; per bucket the cells are numbered densely through a hash table and rows are added in int64, so sums stay
+exact where floating-point bincounts would not (beyond 2^53), and no sort is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from streaming_jobs.steps import histograms
+from streaming_jobs.steps.compiled import Int32s, Int64s, compiled
+from streaming_jobs.steps.histograms import CellMaps, Observations
+from streaming_jobs.steps.interning import Rows
+from streaming_jobs.steps.session_minutes import UnitDeltas
+from streaming_jobs.steps.tag_sets import TagSets
+from streaming_jobs.steps.timeouts import Endings
+from tocsin.model.catalogue import HISTOGRAMS, MEASURES
+from tocsin.model.cubes import Cube
+from tocsin.model.tables import ADDITIVE_COLUMNS, MAX_COLUMNS, SUM_COLUMNS
+from tocsin.model.tags import IDENTITY_KEYS
+
+_TIMEOUT_COLUMNS = tuple(SUM_COLUMNS.index(name) for name in ("ended", "timeouts"))
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """Rows to sum: tag set, minute (epoch minutes), error code, weighted sums (n, SUM_COLUMNS), maxima
+    (n, MAX_COLUMNS), and what each histogram observes."""
+
+    tag_sets: Int64s
+    minutes: Int64s
+    errors: Int64s
+    sums: Int64s
+    maxima: Int64s
+    observed: Mapping[str, Observations]
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """One cube's cells: a tag set that has each cell's key values, its minute, its error code (0 in cubes without
+    that key), sums (c, ADDITIVE_COLUMNS), maxima (c, MAX_COLUMNS), a map for each histogram."""
+
+    cube: Cube
+    tag_sets: Int64s
+    minutes: Int64s
+    errors: Int64s
+    sums: Int64s
+    maxima: Int64s
+    maps: Mapping[str, CellMaps]
+
+
+def events_of(
+    columns: Mapping[str, Int64s], tag_sets: Int64s, minutes: Int64s, errors: Int64s, endings: Sequence[Endings]
+) -> Events:
+    """Events of unique heartbeats (`columns` by batch column name, plus `expected`), and of sessions' time-outs."""
+    n, m = len(minutes), sum(len(ending.minutes) for ending in endings)
+    weights = columns["sample_k"]
+    weighted = bool((weights != 1).any())
+    sums = np.zeros((n + m, len(SUM_COLUMNS)), np.int64)
+    for index, name in enumerate(SUM_COLUMNS):
+        values = MEASURES[name].values(columns)
+        sums[:n, index] = values * weights if weighted else values
+    maxima = np.zeros((n + m, len(MAX_COLUMNS)), np.int64)
+    for index, name in enumerate(MAX_COLUMNS):
+        maxima[:n, index] = MEASURES[name].values(columns)
+    at = n
+    for ending in endings:
+        for column in _TIMEOUT_COLUMNS:
+            sums[at : at + len(ending.minutes), column] = ending.signs * ending.sample_k
+        at += len(ending.minutes)
+    return Events(
+        np.concatenate([tag_sets, *(ending.tag_sets for ending in endings)]),
+        np.concatenate([minutes, *(ending.minutes for ending in endings)]),
+        np.concatenate([errors, np.zeros(m, np.int64)]),
+        sums,
+        maxima,
+        {name: histograms.observe(histogram.values(columns), weights) for name, histogram in HISTOGRAMS.items()},
+    )
+
+
+@compiled
+def _number(keys: Int64s, table: Int64s, cells: Int64s, first: Int64s) -> int:
+    """Dense numbers of distinct keys, in order of appearance; `table` holds 1 + number; returns how many."""
+    mask = np.uint64(len(table) - 1)
+    count = 0
+    for i in range(len(keys)):
+        mixed = np.uint64(keys[i]) * np.uint64(0x9E3779B97F4A7C15)
+        at = (mixed ^ (mixed >> np.uint64(29))) & mask
+        while True:
+            found = table[at] - 1
+            if found < 0:
+                table[at] = count + 1
+                first[count] = i
+                cells[i] = count
+                count += 1
+                break
+            if keys[first[found]] == keys[i]:
+                cells[i] = found
+                break
+            at = (at + np.uint64(1)) & mask
+    return count
+
+
+@compiled
+def _add_rows(totals: Int64s, cells: Int64s, rows: Int64s, column: int) -> None:
+    width = rows.shape[1]
+    for i in range(len(rows)):
+        total = totals[cells[i]]
+        for j in range(width):
+            total[column + j] += rows[i, j]
+
+
+@compiled
+def _max_rows(totals: Int64s, cells: Int64s, rows: Int64s) -> None:
+    for i in range(len(rows)):
+        for j in range(rows.shape[1]):
+            if rows[i, j] > totals[cells[i], j]:
+                totals[cells[i], j] = rows[i, j]
+
+
+class CubeSlices:
+    """One cube's slices: the slice of each tag set."""
+
+    def __init__(self, cube: Cube) -> None:
+        self.cube = cube
+        self._columns = [IDENTITY_KEYS.index(key) for key in cube.keys if key != "error"]
+        self._by_error = "error" in cube.keys
+        self._generation = -1
+        self._forget()
+
+    def _forget(self) -> None:
+        self._rows = Rows(max(1, len(self._columns)))
+        self._slice_of: Int64s = np.zeros(0, np.int64)
+
+    def _learn(self, tag_sets: TagSets) -> None:
+        if tag_sets.generation != self._generation:
+            self._generation = tag_sets.generation
+            self._forget()
+        known = len(self._slice_of)
+        if known == len(tag_sets):
+            return
+        new = tag_sets.codes[known:]
+        codes: Int32s = np.zeros((len(new), 1), np.int32)
+        if self._columns:
+            codes = np.ascontiguousarray(new[:, self._columns])
+        self._slice_of = np.concatenate([self._slice_of, self._rows.ids(codes)])
+
+    def cells(self, events: Events, units: UnitDeltas, tag_sets: TagSets) -> Cells:
+        """Sum the bucket's events and unit deltas into this cube's cells."""
+        self._learn(tag_sets)
+        n, rows = len(events.minutes), np.concatenate([events.tag_sets, units.tag_sets])
+        minutes = np.concatenate([events.minutes, units.minutes])
+        errors = np.zeros(len(rows), np.int64)
+        if self._by_error:
+            errors[:n] = events.errors
+        cells, first = _cells_of(self._slice_of[rows], minutes, errors)
+        sums = np.zeros((len(first), len(ADDITIVE_COLUMNS)), np.int64)
+        _add_rows(sums, cells[:n], events.sums, 0)
+        _add_rows(sums, cells[n:], units.values, len(SUM_COLUMNS))
+        maxima = np.zeros((len(first), len(MAX_COLUMNS)), np.int64)
+        _max_rows(maxima, cells[:n], events.maxima)
+        maps = {
+            name: histograms.by_cell(observed, cells, len(first)) for name, observed in events.observed.items()
+        } if self.cube.histograms else {}  # fmt: skip
+        return Cells(self.cube, rows[first], minutes[first], errors[first], sums, maxima, maps)
+
+
+def _cells_of(slices: Int64s, minutes: Int64s, errors: Int64s) -> tuple[Int64s, Int64s]:
+    """(cell of each row, first row of each cell)."""
+    if not len(slices):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    base, span = int(minutes.min()), int(minutes.max() - minutes.min()) + 1
+    keys = (slices * (int(errors.max()) + 1) + errors) * span + (minutes - base)
+    size = 1 << int(len(keys) * 2).bit_length()
+    cells, first = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+    count = _number(keys, np.zeros(size, np.int64), cells, first)
+    return cells, first[:count]
+
+
