@@ -18,7 +18,6 @@ from alerting import baseline
 from alerting.arrays import History, Rows
 from alerting.localise import Audience
 from alerting.rules.evidence import Ints
-from alerting.rules.kinds import LastPoint
 from alerting.signals import Past, Signal
 from alerting.slices import Family, SliceIndex
 from tocsin.adapters.store.port import Store
@@ -249,16 +248,6 @@ class StoreReader:
         )
         tags = {key: _dictionary(found, key) for key in IDENTITY_KEYS}
         return Audience(found.column("session_id").to_pylist(), tags, x, y, x_before, y_before, float(every))
-
-    def last_points(self, names: Sequence[str], since_ms: int) -> list[LastPoint]:
-        """The newest point of each series with one of `names`, no older than `since_ms`."""
-        rows = self._store.query(
-            "SELECT name, any(tags), max(ts_ms), argMax(value, (ts_ms, log_partition, start_offset, ordinal))"
-            " FROM series WHERE name IN {names:Array(String)} AND ts_ms >= {since:Int64} GROUP BY name, series_id"
-            " ORDER BY name, series_id LIMIT 100000",
-            {"names": list(names), "since": since_ms},
-        )
-        return [LastPoint(str(name), dict(tags), int(ts_ms), float(value)) for name, tags, ts_ms, value in rows]
 
 
 def _dictionary(table: pa.Table, name: str) -> tuple[list[str], Ints]:
