@@ -91,26 +91,35 @@ class StreamSpec:
 
 
 class _Painter:
-    """Draws a block texture that moves right and down, with a lighter bar that crosses it: no two frames are alike."""
+    """Draws a sun that sinks in rings over ground that scrolls, under a sky that drifts: no two frames are alike."""
 
     def __init__(self, seed: int, width: int, height: int) -> None:
         rng = np.random.default_rng(seed)
-        tiles = rng.integers(40, 200, (2 * height // TILE_PX, 2 * width // TILE_PX), dtype=np.uint8)
-        self._texture = tiles.repeat(TILE_PX, axis=0).repeat(TILE_PX, axis=1)
-        self._chroma = rng.integers(96, 160, 2, dtype=np.uint8)
-        self._width = width
-        self._height = height
+        self._width, self._height = width, height
+        self._horizon = height * 5 // 9
+        tiles = rng.integers(30, 170, (height // TILE_PX + 1, 2 * width // TILE_PX), dtype=np.uint8)
+        self._ground = tiles.repeat(TILE_PX, axis=0).repeat(TILE_PX, axis=1)[: height - self._horizon]
+        columns = np.arange(2 * width)
+        waves = 24 * np.sin(2 * np.pi * columns / width + rng.uniform(0, 6)) + 16 * np.sin(10 * np.pi * columns / width)
+        rise = np.linspace(90, 190, self._horizon)[:, None]
+        self._sky = np.clip(rise + waves[None, :], 16, 235).astype(np.uint8)
+        self._rows, self._columns = np.ogrid[: self._horizon, :width]
+        self._colours = rng.integers(100, 156, 4, dtype=np.uint8)
 
     def frame(self, index: int) -> av.VideoFrame:
         """Picture `index` as yuv420p."""
-        width, height = self._width, self._height
+        width, height, horizon = self._width, self._height, self._horizon
         planes = np.empty((height * 3 // 2, width), dtype=np.uint8)
-        x, y = 2 * index % width, index % height
-        planes[:height] = self._texture[y : y + height, x : x + width]
-        bar = 5 * index % (width - 24)
-        planes[:height, bar : bar + 24] |= 64
-        planes[height : height + height // 4] = self._chroma[0]
-        planes[height + height // 4 :] = self._chroma[1]
+        drift, scroll = index % width, 6 * index % width
+        planes[:horizon] = self._sky[:, drift : drift + width]
+        planes[horizon:height] = self._ground[:, scroll : scroll + width]
+        centre_x, centre_y = 3 * index % width, horizon // 2 + int(horizon / 4 * np.sin(index / 40))
+        distance = (self._rows - centre_y) ** 2 + (self._columns - centre_x) ** 2
+        planes[:horizon][distance < (height // 7) ** 2] = 235
+        planes[:horizon][distance < (height // 12) ** 2] = 180
+        chroma = planes[height:].reshape(2, height // 2, width // 2)
+        chroma[:, : horizon // 2] = self._colours[:2, None, None]
+        chroma[:, horizon // 2 :] = self._colours[2:, None, None]
         frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
         frame.pts = index
         frame.time_base = Fraction(1, FPS)
