@@ -1,0 +1,1 @@
+"""The query stage: the stack language over HTTP, charts, and the store as a source of series."""

@@ -41,26 +41,33 @@ def check_limits(lines: int, points: int, limits: Limits) -> None:
         )
 
 
-def aggregate(request: FetchRequest, tags: Sequence[Tags], raw: Floats, primary_step_ms: int) -> Lines:
-    """Answer a request from all matching raw lines.
+def aggregate(
+    request: FetchRequest,
+    tags: Sequence[Tags],
+    raw: Floats,
+    primary_step_ms: int,
+    is_gauge: Sequence[bool] | None = None,
+) -> Lines:
+    """Answer a request from all matching raw lines; `is_gauge` as the tag `atlas.dstype` says where not given.
 
     `raw` is (lines, points * multiple) at the primary step; its first column is `start_ms - step_ms + primary`.
     """
     multiple = request.step_ms // primary_step_ms
     if len(tags) == 0:
         return empty(request.points)
+    gauge_of = [_is_gauge(t) for t in tags] if is_gauge is None else is_gauge
     if request.aggregate == "all":
         values = _consolidate_each(raw, "sum", multiple)
         kept = [i for i in range(len(tags)) if not np.isnan(values[i]).all()]
         check_limits(len(kept), request.points, request.limits)
-        heads = [Head(dict(tags[i]), None, _is_gauge(tags[i])) for i in kept]
+        heads = [Head(dict(tags[i]), None, gauge_of[i]) for i in kept]
         order = sorted(range(len(kept)), key=lambda j: heads[j].text)
         return Lines(tuple(heads[j] for j in order), values[[kept[j] for j in order]])
     keys, firsts, rows, starts = _groups(request, tags)
     check_limits(len(firsts), request.points, request.limits)
     if not firsts:
         return empty(request.points)
-    gauges = np.array([_is_gauge(tags[i]) for i in firsts])
+    gauges = np.array([gauge_of[i] for i in firsts])
     values = _aggregate_groups(request, raw[rows], starts, gauges, multiple)
     kept_keys = exact_keys(request.query) | frozenset(request.by or ())
     heads_out, kept_rows = [], []

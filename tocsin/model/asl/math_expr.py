@@ -37,6 +37,9 @@ def _power(a: Floats, b: Floats) -> Floats:
     return np.where(undefined, np.nan, result)
 
 
+RATIO = "ratio"
+"""No word: a share of a catalogue metric, which has no value where its denominator is 0."""
+
 BINARY: Mapping[str, Binary] = {
     "add": add_nan,
     "sub": lambda a, b: add_nan(a, -b),
@@ -53,6 +56,7 @@ BINARY: Mapping[str, Binary] = {
     "fdiv": np.divide,
     "and": lambda a, b: (truth(a) & truth(b)).astype(np.float64),
     "or": lambda a, b: (truth(a) | truth(b)).astype(np.float64),
+    RATIO: lambda a, b: np.where(b == 0, np.nan, a / np.where(b == 0, 1.0, b)),
 }
 
 

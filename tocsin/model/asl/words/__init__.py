@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tocsin.model.asl.vocabulary import Vocabulary
-from tocsin.model.asl.words import custom, data, event, filter, math, query, stateful, statistics, std, style  # noqa: A004
+from tocsin.model.asl.words import catalogue, custom, data, event, filter, math, query, stateful, statistics, std, style  # noqa: A004
+from tocsin.model.catalogue import METRICS
 
-GROUPS = ("std", "query", "data", "math", "stateful", "filter", "style", "custom", "event")
+GROUPS = ("std", "query", "data", "math", "stateful", "filter", "style", "custom", "event", "catalogue")
 
 ATLAS = Vocabulary(
     (
@@ -21,3 +22,6 @@ ATLAS = Vocabulary(
         *event.WORDS,
     )
 )
+
+TOCSIN = ATLAS.extended(catalogue.catalogue_words(METRICS))
+"""Atlas's words and those of the metric catalogue."""

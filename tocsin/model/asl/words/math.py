@@ -12,7 +12,7 @@ import numpy as np
 from tocsin.model.asl.expr import Expr
 from tocsin.model.asl.group_math import AggregateLines, GroupLines
 from tocsin.model.asl.lines import Floats
-from tocsin.model.asl.math_expr import BINARY, UNARY, BinaryMath, Clamp, PerStep, RenameKey, UnaryMath
+from tocsin.model.asl.math_expr import BINARY, RATIO, UNARY, BinaryMath, Clamp, PerStep, RenameKey, UnaryMath
 from tocsin.model.asl.math_leaves import Constant, Noise, TimeField, TimeSpan
 from tocsin.model.asl.named import NamedRewrite
 from tocsin.model.asl.series_expr import AggregateExpr, GroupedData, SeriesExpr
@@ -248,6 +248,6 @@ _LINES = (
 
 _ORDER = ("abs", "neg", "sin", "sqrt")
 assert set(_ORDER) == set(UNARY), "every unary operation has a word"  # noqa: S101
-assert {w.name for w in _PAIRS} == set(BINARY), "every binary operation has a word"  # noqa: S101
+assert {w.name for w in _PAIRS} | {RATIO} == set(BINARY), "every binary operation has a word"  # noqa: S101
 
 WORDS = (*_LEAVES, *_EACH_VALUE, *_PAIRS, *_LINES)

@@ -1,0 +1,183 @@
+"""Heartbeat metrics read from cubes: recent minutes from `deltas`, complete ones from `minutes` and `hours`.
+
+A minute is taken from the most folded table that has it, so that nothing counts twice: hours where the step is made of
+whole hours, else minutes, else deltas; and where only the hour is left, its mean stands for each of its minutes.
+A minute M (its start) is the point at M + 60 s, as the language stamps an interval by its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from query.conditions import Bound
+from query.families import SECONDS, SeriesFamily
+from tocsin.adapters.store.port import Store
+from tocsin.model.asl.buckets import bucket_tag
+from tocsin.model.asl.lines import Floats, Tags
+from tocsin.model.asl.query_expr import Query
+from tocsin.model.asl.source import FetchRequest
+from tocsin.model.asl.times import HOUR, MINUTE
+from tocsin.model.cubes import Cube
+
+CELLS_MAX = 4_000_000
+"""Rows that one read may bring from the store."""
+_HOURLY = "CAST(range(60), 'Array(UInt32)')"
+
+
+@dataclass(frozen=True, slots=True)
+class RawLines:
+    """Lines before aggregation: tags, values at `step_ms` and whether each is a gauge."""
+
+    tags: list[Tags]
+    values: Floats
+    gauges: list[bool]
+    step_ms: int
+
+
+def pushes_down(request: FetchRequest, family: SeriesFamily) -> bool:
+    """Whether the store can sum over cells and over the step: sums of rates do, extremes and counts look at cells."""
+    return request.aggregate == "sum" and request.cf in ("avg", "sum") and not family.is_max
+
+
+def group_keys(request: FetchRequest, family: SeriesFamily, cube_keys: Sequence[str]) -> tuple[str, ...]:
+    """The columns that tell lines apart: those of `by` where the store sums, else all of the cube."""
+    if pushes_down(request, family):
+        return tuple(k for k in cube_keys if k in (request.by or ()))
+    return tuple(cube_keys)
+
+
+def read_cells(
+    store: Store, families: Sequence[SeriesFamily], cube: Cube, condition: Query, request: FetchRequest
+) -> list[RawLines]:
+    """The lines of some families over the grid of a request, in one read: all push down or none does, and one with a
+    histogram comes alone."""
+    step = request.step_ms if pushes_down(request, families[0]) else MINUTE
+    first = request.start_ms - request.step_ms
+    bound = Bound({key: key for key in cube.keys})
+    where = bound.sql(condition)
+    keys = group_keys(request, families[0], cube.keys)
+    histogram = families[0].histogram
+    columns = (histogram,) if histogram else tuple(dict.fromkeys(part for f in families for part in f.parts))
+    rows = _rows(bound, cube, columns, first, request.end_ms, whole_hours=step % HOUR == 0)
+    by = "".join(f", {key}" for key in keys)
+    slot = f"intDiv(toUnixTimestamp(minute) - {first // 1000}, {step // 1000})"
+    if histogram:
+        sql = (
+            f"SELECT slot{by}, pair.1 AS bucket, sum(pair.2) AS v0 FROM (SELECT {slot} AS slot{by}, "
+            f"arrayJoin(CAST({histogram}, 'Array(Tuple(UInt16, Float64))')) AS pair FROM ({rows}) WHERE {where})"
+            f" GROUP BY slot{by}, bucket"
+        )
+    else:
+        values = ", ".join(f"{family.value} AS v{i}" for i, family in enumerate(families))
+        sql = f"SELECT {slot} AS slot{by}, {values} FROM ({rows}) WHERE {where} GROUP BY slot{by}"
+    found = store.query_columns(f"{sql} LIMIT {CELLS_MAX}", bound.parameters)
+    labels = [found[key] for key in keys]
+    if histogram:
+        keys = (*keys, "percentile")
+        labels.append([bucket_tag("T", int(b)) for b in found["bucket"]])
+    cells = Cells(keys, labels, np.asarray(found["slot"], dtype=np.int64), (request.end_ms - first) // step, step)
+    return [
+        cells.lines(f, np.asarray(found[f"v{i}"], dtype=np.float64) * per_second(f, request, step))
+        for i, f in enumerate(families)
+    ]
+
+
+def per_second(family: SeriesFamily, request: FetchRequest, step: int) -> float:
+    """What a sum over cells is multiplied by: a rate divides by the seconds it was summed over."""
+    return 1.0 if family.is_max else family.scale / _span_seconds(request, step)
+
+
+def _span_seconds(request: FetchRequest, step: int) -> float:
+    """Seconds that a summed value is divided by: the whole step for an average, one minute for a sum of rates."""
+    return SECONDS if step == MINUTE or request.cf == "sum" else step / 1000.0
+
+
+def _rows(bound: Bound, cube: Cube, columns: Sequence[str], first_ms: int, end_ms: int, *, whole_hours: bool) -> str:
+    """Cells of the range, each minute from one table."""
+    cube_name = bound.bind(cube.name)
+    low, high = f"toDateTime({first_ms // 1000}, 'UTC')", f"toDateTime({end_ms // 1000}, 'UTC')"
+    hour_low = f"toDateTime({first_ms // HOUR * HOUR // 1000}, 'UTC')"
+    inside = f"cube = {cube_name} AND minute >= {low} AND minute < {high}"
+    keys = "".join(f", {key}" for key in cube.keys)
+    wanted = keys + "".join(f", {column}" for column in columns)
+    minutes = f"SELECT DISTINCT minute FROM minutes WHERE {inside}"
+    if whole_hours:
+        hours = f"SELECT DISTINCT minute FROM hours WHERE {inside}"
+        outside = f" AND toStartOfHour(minute) NOT IN ({hours})"
+        parts = [f"SELECT minute{wanted} FROM hours FINAL WHERE {inside}"]
+    else:
+        outside = ""
+        parts = [_spread_hours(keys, columns, cube_name, hour_low, low, high)]
+    parts.append(f"SELECT minute{wanted} FROM minutes FINAL WHERE {inside}{outside}")
+    parts.append(f"SELECT minute{wanted} FROM deltas WHERE {inside}{outside} AND minute NOT IN ({minutes})")
+    return " UNION ALL ".join(parts)
+
+
+def _spread_hours(keys: str, columns: Sequence[str], cube: str, hour_low: str, low: str, high: str) -> str:
+    """Hours of which no minute is left, each sixty times with a sixtieth of its sums."""
+    span = f"cube = {cube} AND minute >= {hour_low} AND minute < {high}"
+    kept = " UNION ALL ".join(
+        f"SELECT toStartOfHour(minute) FROM {table} WHERE {span}" for table in ("minutes", "deltas")
+    )
+    shares = "".join(f", {_sixtieth(column)} AS {column}" for column in columns)
+    return (
+        f"SELECT minute{keys}{''.join(f', {c}' for c in columns)} FROM (SELECT "
+        f"hour + 60 * arrayJoin({_HOURLY}) AS minute{keys}{''.join(f', {c}' for c in columns)} FROM "
+        f"(SELECT minute AS hour{keys}{shares} FROM hours FINAL WHERE {span} AND minute NOT IN ({kept})))"
+        f" WHERE minute >= {low} AND minute < {high}"
+    )
+
+
+def _sixtieth(column: str) -> str:
+    if column.endswith("_hist"):
+        return f"mapApply((k, v) -> (k, v / 60), {column})"
+    return column if column.endswith("absmax_ms") else f"{column} / 60"
+
+
+class Cells:
+    """Cells as rows of a result: `labels[j][i]` is the value of `keys[j]` in row i, `slots[i]` its point."""
+
+    def __init__(
+        self,
+        keys: Sequence[str],
+        labels: Sequence[Sequence[Any]],
+        slots: npt.NDArray[np.int64],
+        points: int,
+        step_ms: int,
+    ) -> None:
+        index: dict[tuple[Any, ...], int] = {}
+        rows = np.empty(len(slots), dtype=np.int64)
+        for i, label in enumerate(zip(*labels, strict=True) if labels else [()] * len(slots)):
+            rows[i] = index.setdefault(label, len(index))
+        self._keys, self._labels, self._step = tuple(keys), list(index), step_ms
+        self._flat, self._points = rows * points + slots, points
+
+    def lines(self, family: SeriesFamily, values: Floats) -> RawLines:
+        """One line a label from values that are already aggregated: each cell has one row."""
+        matrix = np.full(len(self._labels) * self._points, np.nan)
+        matrix[self._flat] = values
+        return self._made(family, matrix)
+
+    def summed(self, family: SeriesFamily, values: Floats) -> RawLines:
+        """One line a label from values of which several belong to a cell: sums, or maxima for such a family."""
+        size = len(self._labels) * self._points
+        if family.is_max:
+            matrix = np.full(size, -np.inf)
+            np.maximum.at(matrix, self._flat, values)
+            return self._made(family, np.where(np.isneginf(matrix), np.nan, matrix))
+        sums = np.bincount(self._flat, weights=values, minlength=size)
+        seen = np.bincount(self._flat, minlength=size)
+        return self._made(family, np.where(seen > 0, sums, np.nan))
+
+    def _made(self, family: SeriesFamily, matrix: Floats) -> RawLines:
+        tags: list[Tags] = [
+            {**family.fixed, **{k: str(v) for k, v in zip(self._keys, label, strict=True) if v != ""}}
+            for label in self._labels
+        ]
+        shape = (len(self._labels), self._points)
+        return RawLines(tags, matrix.reshape(shape), [family.is_max] * len(tags), self._step)
