@@ -19,8 +19,11 @@ DAYS_MAX = 2**16 - 1
 
 def text(texts: Texts, codes: Int64s) -> pa.Array:
     """Text as an Arrow dictionary of only the values that occur."""
-    used, position = np.unique(codes, return_inverse=True)
-    return coded(texts.values(used), position)
+    occurs = np.zeros(len(texts), np.bool_)
+    occurs[codes] = True
+    used = np.flatnonzero(occurs)
+    position = np.cumsum(occurs) - 1
+    return coded(texts.values(used), position[codes])
 
 
 def coded(values: Sequence[str], codes: Int64s) -> pa.Array:

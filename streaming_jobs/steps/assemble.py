@@ -64,7 +64,7 @@ def assemble(
 ) -> BucketOutput:  # fmt: skip
     """All rows of a bucket; `ending_ids`: session ids of each of `endings`."""
     errors = Texts()
-    error_codes = errors.of_columns([batch.text["error"] for batch in contents.batches])
+    error_codes = errors.of_batches(contents.batches, "error")
     events = _events(counted, error_codes, endings)
     cells = [cube.cells(events, counted.units, tag_sets) for cube in cubes]
     counts = _ledger(contents, counted)
@@ -129,5 +129,5 @@ def _raw_rows(
 
 def _local_text(contents: Contents, name: str, kept: Int64s, zeros: Int64s, *, plain: bool = False) -> pa.Array:
     texts = Texts()
-    codes = texts.of_columns([batch.text[name] for batch in contents.batches])
+    codes = texts.of_batches(contents.batches, name)
     return raw.local_text(texts, np.concatenate([codes[kept], zeros]), plain=plain)

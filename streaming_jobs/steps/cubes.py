@@ -22,7 +22,7 @@ from streaming_jobs.steps.tag_sets import TagSets
 from streaming_jobs.steps.timeouts import Endings
 from tocsin.model.catalogue import HISTOGRAMS, MEASURES
 from tocsin.model.cubes import Cube
-from tocsin.model.tables import ADDITIVE_COLUMNS, MAX_COLUMNS, SUM_COLUMNS
+from tocsin.model.tables import MAX_COLUMNS, MOMENT_COLUMNS, SUM_COLUMNS
 from tocsin.model.tags import IDENTITY_KEYS
 
 _TIMEOUT_COLUMNS = tuple(SUM_COLUMNS.index(name) for name in ("ended", "timeouts"))
@@ -44,13 +44,14 @@ class Events:
 @dataclass(frozen=True, slots=True)
 class Cells:
     """One cube's cells: a tag set that has each cell's key values, its minute, its error code (0 in cubes without
-    that key), sums (c, ADDITIVE_COLUMNS), maxima (c, MAX_COLUMNS), a map for each histogram."""
+    that key), sums (c, SUM_COLUMNS), moments (c, MOMENT_COLUMNS), maxima (c, MAX_COLUMNS), a map a histogram."""
 
     cube: Cube
     tag_sets: Int64s
     minutes: Int64s
     errors: Int64s
     sums: Int64s
+    moments: Int64s
     maxima: Int64s
     maps: Mapping[str, CellMaps]
 
@@ -108,12 +109,12 @@ def _number(keys: Int64s, table: Int64s, cells: Int64s, first: Int64s) -> int:
 
 
 @compiled
-def _add_rows(totals: Int64s, cells: Int64s, rows: Int64s, column: int) -> None:
+def _add_rows(totals: Int64s, cells: Int64s, rows: Int64s) -> None:
     width = rows.shape[1]
     for i in range(len(rows)):
-        total = totals[cells[i]]
+        total, row = totals[cells[i]], rows[i]
         for j in range(width):
-            total[column + j] += rows[i, j]
+            total[j] += row[j]
 
 
 @compiled
@@ -160,15 +161,16 @@ class CubeSlices:
         if self._by_error:
             errors[:n] = events.errors
         cells, first = _cells_of(self._slice_of[rows], minutes, errors)
-        sums = np.zeros((len(first), len(ADDITIVE_COLUMNS)), np.int64)
-        _add_rows(sums, cells[:n], events.sums, 0)
-        _add_rows(sums, cells[n:], units.values, len(SUM_COLUMNS))
+        sums = np.zeros((len(first), len(SUM_COLUMNS)), np.int64)
+        _add_rows(sums, cells[:n], events.sums)
+        moments = np.zeros((len(first), len(MOMENT_COLUMNS)), np.int64)
+        _add_rows(moments, cells[n:], units.values)
         maxima = np.zeros((len(first), len(MAX_COLUMNS)), np.int64)
         _max_rows(maxima, cells[:n], events.maxima)
         maps = {
             name: histograms.by_cell(observed, cells, len(first)) for name, observed in events.observed.items()
         } if self.cube.histograms else {}  # fmt: skip
-        return Cells(self.cube, rows[first], minutes[first], errors[first], sums, maxima, maps)
+        return Cells(self.cube, rows[first], minutes[first], errors[first], sums, moments, maxima, maps)
 
 
 def _cells_of(slices: Int64s, minutes: Int64s, errors: Int64s) -> tuple[Int64s, Int64s]:

@@ -15,12 +15,13 @@ from streaming_jobs.steps.interning import Texts
 from streaming_jobs.steps.settings import MINUTE_MS
 from streaming_jobs.steps.tag_sets import TagSets
 from tocsin.model.tables import (
-    ADDITIVE_COLUMNS,
     DELTAS,
     HISTOGRAM_COLUMNS,
     LEDGER_COLUMNS,
     LEDGER_CUBE,
     MAX_COLUMNS,
+    MOMENT_COLUMNS,
+    SUM_COLUMNS,
 )
 from tocsin.model.tags import IDENTITY_KEYS, TAG_KEYS
 
@@ -45,7 +46,8 @@ def deltas(
     }
     for key in TAG_KEYS:
         columns[key] = _tag(key, cubes, tag_sets, errors)
-    columns |= _matrix(ADDITIVE_COLUMNS, [cells.sums for cells in cubes])
+    columns |= _matrix(SUM_COLUMNS, [cells.sums for cells in cubes])
+    columns |= _matrix(MOMENT_COLUMNS, [cells.moments for cells in cubes])
     columns |= _matrix(MAX_COLUMNS, [cells.maxima for cells in cubes])
     for name in HISTOGRAM_COLUMNS:
         found = [cells.maps.get(name, arrow.empty_maps(len(cells.minutes))) for cells in cubes]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown
-from tocsin.model.columnar import TextColumn
+from tocsin.model.columnar import NarrowBatch
 
 _FIRST_ROWS = 1024
 
@@ -44,11 +44,15 @@ class Texts:
         """The code of each value."""
         return np.fromiter(map(self._index.__getitem__, values), np.int64, len(values))
 
-    def of_columns(self, columns: Sequence[TextColumn]) -> Int64s:
-        """Codes of several columns one after the other."""
-        if not columns:
-            return np.zeros(0, np.int64)
-        return np.concatenate([self.codes(column.values)[column.codes] for column in columns])
+    def of_batches(self, batches: Sequence[NarrowBatch], key: str) -> Int64s:
+        """The codes of text column `key` of all batches, one after the other."""
+        codes = np.empty(sum(len(batch) for batch in batches), np.int64)
+        end = 0
+        for batch in batches:
+            start, end = end, end + len(batch)
+            values, column = batch.text[key]
+            codes[start:end] = self._index[values[column]] if isinstance(column, int) else self.codes(values)[column]
+        return codes
 
     def values(self, codes: Int64s) -> list[str]:
         """The string of each code."""

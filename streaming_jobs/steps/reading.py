@@ -14,7 +14,7 @@ import numpy as np
 from streaming_jobs.steps.bucketing import Bucket, Message
 from streaming_jobs.steps.compiled import Int64s
 from tocsin.model import columnar, points
-from tocsin.model.columnar import HeartbeatBatch
+from tocsin.model.columnar import NarrowBatch
 from tocsin.model.errors import CorruptError
 from tocsin.model.heartbeat import BATCH_COLUMNS, OUTCOMES, REASONS, STATES
 from tocsin.model.records import HEARTBEATS, POINTS, REFUSED, TICK, kind_of
@@ -32,8 +32,7 @@ _LIMITS: dict[str, tuple[int, int]] = {
     "outcome": (0, len(OUTCOMES) - 1),
     "startup_ms": (-1, COUNT_MAX),
 }
-_LOWS = np.array([_LIMITS.get(name, (-EXACT_MAX, 0))[0] for name in BATCH_COLUMNS], np.int64)
-_HIGHS = np.array([_LIMITS.get(name, (0, EXACT_MAX))[1] for name in BATCH_COLUMNS], np.int64)
+_ANY = (-EXACT_MAX, EXACT_MAX)
 
 _decode_refused = msgspec.msgpack.Decoder(dict[str, int]).decode
 
@@ -48,21 +47,18 @@ class Unreadable:
 
 @dataclass(slots=True)
 class Contents:
-    """A bucket's messages, read: heartbeat batches with the append time of each, points, refusals, the unreadable."""
+    """A bucket's messages, read: heartbeat batches with their messages, points, refusals, the unreadable.
+
+    `numbers`: number columns of all heartbeats in log order, by name of BATCH_COLUMNS, each of shape (n,).
+    """
 
     messages: int
-    batches: list[HeartbeatBatch] = field(default_factory=list)
-    batch_append_ms: list[int] = field(default_factory=list)
+    batches: list[NarrowBatch] = field(default_factory=list)
+    sources: list[Message] = field(default_factory=list)
     points: list[points.PointBatch] = field(default_factory=list)
     refused: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
-
-    @property
-    def numbers(self) -> dict[str, Int64s]:
-        """Number columns of all heartbeats in log order, by name of BATCH_COLUMNS."""
-        if not self.batches:
-            return dict.fromkeys(BATCH_COLUMNS, np.zeros(0, np.int64))
-        return {name: np.concatenate([batch.numbers[name] for batch in self.batches]) for name in BATCH_COLUMNS}
+    numbers: dict[str, Int64s] = field(default_factory=dict)
 
     @property
     def session_ids(self) -> list[str]:
@@ -72,30 +68,29 @@ class Contents:
     @property
     def append_ms(self) -> Int64s:
         """Append time of each heartbeat's message."""
-        lengths = [len(batch) for batch in self.batches]
-        return np.repeat(np.array(self.batch_append_ms, np.int64), lengths)
+        times = np.array([message.append_ms for message in self.sources], np.int64)
+        return np.repeat(times, [len(batch) for batch in self.batches])
 
 
 def read(bucket: Bucket) -> Contents:
     """Decode every message of the bucket."""
     contents = Contents(len(bucket.messages))
-    sources: list[Message] = []
     for message in bucket.messages:
         try:
-            _read_one(message, contents, sources)
+            _read_one(message, contents)
         except CorruptError as error:
             contents.unreadable.append(Unreadable(message, str(error)))
-    _drop_impossible(contents, sources)
+    contents.numbers = _widened(contents.batches)
+    if _impossible(contents.numbers):
+        _drop_impossible(contents)
     return contents
 
 
-def _read_one(message: Message, contents: Contents, sources: list[Message]) -> None:
+def _read_one(message: Message, contents: Contents) -> None:
     kind = kind_of(message.payload)
     if kind == HEARTBEATS:
-        batch = columnar.decode(message.payload)
-        contents.batches.append(batch)
-        contents.batch_append_ms.append(message.append_ms)
-        sources.append(message)
+        contents.batches.append(columnar.decode_narrow(message.payload))
+        contents.sources.append(message)
     elif kind == POINTS:
         contents.points.append(points.decode(message.payload))
     elif kind == REFUSED:
@@ -114,23 +109,40 @@ def _refused(payload: bytes) -> int:
     return sum(counts.values())
 
 
-def _drop_impossible(contents: Contents, sources: list[Message]) -> None:
-    """Move batches with a value out of range to the unreadable; looks at single batches only where one has any."""
-    if not contents.batches or _impossible(contents.batches) == "":
-        return
-    kept = [(batch, _impossible([batch]), message)
-            for batch, message in zip(contents.batches, sources, strict=True)]  # fmt: skip
-    contents.batches = [batch for batch, reason, _ in kept if not reason]
-    contents.batch_append_ms = [message.append_ms for _, reason, message in kept if not reason]
-    contents.unreadable += [Unreadable(message, reason) for _, reason, message in kept if reason]
+def _widened(batches: list[NarrowBatch]) -> dict[str, Int64s]:
+    """The number columns of all batches as int64, one after the other."""
+    columns = np.empty((len(BATCH_COLUMNS), sum(len(batch) for batch in batches)), np.int64)
+    end = 0
+    for batch in batches:
+        start, end = end, end + len(batch)
+        for index, name in enumerate(BATCH_COLUMNS):
+            columns[index, start:end] = batch.numbers[name]
+    return dict(zip(BATCH_COLUMNS, columns, strict=True))
+
+
+def _drop_impossible(contents: Contents) -> None:
+    """Move the batches with a value out of range to the unreadable."""
+    kept: list[tuple[NarrowBatch, Message]] = []
+    for batch, message in zip(contents.batches, contents.sources, strict=True):
+        reason = _impossible(_widened([batch]))
+        if reason:
+            contents.unreadable.append(Unreadable(message, reason))
+        else:
+            kept.append((batch, message))
+    contents.batches = [batch for batch, _ in kept]
+    contents.sources = [message for _, message in kept]
     contents.unreadable.sort(key=lambda unreadable: unreadable.message.offset)
+    contents.numbers = _widened(contents.batches)
 
 
-def _impossible(batches: list[HeartbeatBatch]) -> str:
-    """Why the batches cannot be counted, empty where they can."""
-    for index, name in enumerate(BATCH_COLUMNS):
-        low = min(int(batch.numbers[name].min()) for batch in batches)
-        high = max(int(batch.numbers[name].max()) for batch in batches)
-        if low < _LOWS[index] or high > _HIGHS[index]:
-            return f"reading heartbeats: {name} is {low if low < _LOWS[index] else high}, out of range; quarantined"
+def _impossible(numbers: dict[str, Int64s]) -> str:
+    """Why the heartbeats cannot be counted, empty where they can."""
+    for name, column in numbers.items():
+        if not len(column):
+            continue
+        low_limit, high_limit = _LIMITS.get(name, _ANY)
+        low, high = int(column.min()), int(column.max())
+        if low < low_limit or high > high_limit:
+            value = low if low < low_limit else high
+            return f"reading heartbeats: {name} {value} is not in [{low_limit}, {high_limit}]; quarantined"
     return ""

@@ -13,7 +13,7 @@ import numpy as np
 
 from streaming_jobs.steps.compiled import Int32s, Int64s
 from streaming_jobs.steps.interning import Rows, Texts
-from tocsin.model.columnar import HeartbeatBatch
+from tocsin.model.columnar import NarrowBatch
 from tocsin.model.tags import IDENTITY_KEYS
 
 KEPT_MIN = 65_536
@@ -43,11 +43,10 @@ class TagSets:
         """The values of one key."""
         return self._texts[key]
 
-    def ids(self, batches: Sequence[HeartbeatBatch]) -> Int64s:
+    def ids(self, batches: Sequence[NarrowBatch]) -> Int64s:
         """The tag set of each heartbeat, in order."""
-        codes = np.empty((sum(len(batch) for batch in batches), len(IDENTITY_KEYS)), np.int32)
-        for index, key in enumerate(IDENTITY_KEYS):
-            codes[:, index] = self._texts[key].of_columns([batch.text[key] for batch in batches])
+        codes = np.stack([self._texts[key].of_batches(batches, key) for key in IDENTITY_KEYS], axis=1, dtype=np.int32,
+                         casting="unsafe")
         return self._rows.ids(codes)
 
     @property
