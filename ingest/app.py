@@ -14,7 +14,7 @@ from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from ingest import server
+from ingest import openapi, publish, server
 from ingest.gateway import Asgi, Gateway, Hints, no_hints
 from ingest.settings import IngestSettings
 from ingest.stats import Stats, StatsCollector
@@ -53,6 +53,7 @@ def build(
 
     @api.get("/readyz", summary="Whether heartbeats are being taken")
     async def readyz() -> Response:
+        await gateway.batcher.probe()
         full = stats.in_flight_bytes >= settings.in_flight_bytes_max
         state = {
             "log": "up" if stats.log_up else "away",
@@ -66,6 +67,8 @@ def build(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     gateway = Gateway(writer, now_ms, settings, api, hints, stats)
+    api.include_router(publish.router(gateway.batcher, gateway.keeper, stats, settings, now_ms))
+    openapi.install(api)
     if fallback is not None:
         api.mount("/", fallback)
     return gateway
@@ -82,4 +85,5 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
     app: Any = build(writer, now_ms, settings, fallback, hints, on_stop)
+    server.calm_gc()
     uvicorn.Server(server.config(app, settings, log_level)).run()

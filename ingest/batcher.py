@@ -12,6 +12,8 @@ the ledger is a function of the log; whole bodies refused without an ack are log
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +44,9 @@ LAW_FIELDS: tuple[str, ...] = (
     "interval_ms", "freeze_ms", "frames_dropped", "req_err_n", "av_n", "latency_n",
 )  # fmt: skip
 assert len(LAW_FIELDS) == len(LAWS)  # noqa: S101
+
+_DEFECTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+_log = logging.getLogger("tocsin.ingest")
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +102,8 @@ class Batcher:
     async def submit(self, submission: Submission) -> None:
         """Return once the log has acked what is left of the submission after the laws; `refused` then is complete.
 
-        Raises `UnavailableError` where nothing may be promised: too much in flight, or no ack.
+        Raises `UnavailableError` where nothing may be promised: too much in flight, or no ack; `TocsinError` alone
+        where this very submission cannot be made into records, which is a defect.
         """
         self._admit(submission)
         try:
@@ -108,24 +114,31 @@ class Batcher:
 
     def refuse(self, reason: str, count: int = 1) -> None:
         """Count a whole body that is refused at once; logged with a later batch."""
+        if count <= 0:
+            return
         self._stats.refused[reason] += count
         self._loose_refusals[reason] += count
         if self._timer is None and self._task is None and not self._closing:
             self._timer = asyncio.get_running_loop().call_later(REFUSED_FLUSH_S, self._flush)
 
+    async def probe(self) -> None:
+        """Where the last append failed, ask the log again, so that a gateway without traffic finds it back."""
+        if self._stats.log_up or self._task is not None or self._closing:
+            return
+        with contextlib.suppress(TocsinError):
+            await self._acked((), asyncio.get_running_loop())
+
     async def close(self) -> None:
         """Append what is left and wait for it; nothing is taken afterwards."""
         self._closing = True
-        while self._pending or self._loose_refusals or self._task is not None:
-            if self._task is None:
-                left = bool(self._pending)
-                self._flush()
-                if not left and self._task is None:
-                    break
+        while self._pending or self._task is not None:
+            self._flush()
             if self._task is not None:
                 await asyncio.wait([self._task])
-            if not self._pending and self._stats.log_up == 0:
-                break
+        if self._loose_refusals:
+            self._flush()
+            if self._task is not None:
+                await asyncio.wait([self._task])
         if self._executor is not None:
             self._executor.shutdown(wait=False)
 
@@ -186,30 +199,48 @@ class Batcher:
 
     def _next(self) -> None:
         self._task = None
-        if not self._pending:
-            return
-        if self._pending_heartbeats >= self._settings.batch_heartbeats or self._closing:
-            self._flush()
-        else:
+        if self._closing or self._pending_heartbeats >= self._settings.batch_heartbeats:
+            if self._pending:
+                self._flush()
+        elif self._pending:
             self._arm(asyncio.get_running_loop())
+        elif self._loose_refusals:
+            self._timer = asyncio.get_running_loop().call_later(REFUSED_FLUSH_S, self._flush)
 
     async def _append(self, batch: list[Submission], loop: asyncio.AbstractEventLoop) -> None:
         loose, self._loose_refusals = self._loose_refusals, Counter()
         try:
-            items = self._items(batch, loose)
+            items = self._items_apart(batch, loose)
             if items:
                 await self._acked(items, loop)
         except TocsinError as error:
             self._loose_refusals.update(loose)
-            self._settle(batch, error)
-        except Exception as error:
-            # A defect here must not leave requests hanging; they are told to come again, and the loop reports it.
-            self._settle(batch, UnavailableError(f"batching heartbeats: {error!r}; this is a defect, please report it"))
+            _settle(batch, error)
+        except BaseException as error:
+            # Requests must not hang whatever happens here; they come again, and the loop reports the defect.
+            _settle(batch, UnavailableError(f"appending heartbeats: {error!r}; send them again"))
             raise
         else:
-            self._settle(batch, None)
+            _settle(batch, None)
         finally:
             self._next()
+
+    def _items_apart(self, batch: list[Submission], loose: Counter[str]) -> list[tuple[int, bytes]]:
+        """The records of a batch; should one submission break the making of them, it alone is answered for it."""
+        refused_before = [len(submission.refused) for submission in batch]
+        try:
+            return self._items(batch, loose)
+        except _DEFECTS:
+            _log.exception("making records of %d requests; each is tried alone", len(batch))
+        items: list[tuple[int, bytes]] = []
+        for submission, before in zip(batch, refused_before, strict=True):
+            del submission.refused[before:]
+            try:
+                items += self._items([submission], Counter())
+            except _DEFECTS as error:
+                _log.exception("making records of one request: a defect, please report it")
+                _settle([submission], TocsinError(f"making log records of a request: {error!r}; please report it"))
+        return items + self._items([], loose)
 
     async def _acked(self, items: Sequence[tuple[int, bytes]], loop: asyncio.AbstractEventLoop) -> None:
         executor = self._executor
@@ -237,16 +268,6 @@ class Batcher:
         stats.log_up = 1
         stats.flushes += 1
         stats.appended_bytes += sum(len(payload) for _, payload in items)
-
-    def _settle(self, batch: list[Submission], error: TocsinError | None) -> None:
-        for submission in batch:
-            future = submission.acked
-            if future is None or future.done():
-                continue
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(None)
 
     def _items(self, batch: list[Submission], loose: Counter[str]) -> list[tuple[int, bytes]]:
         items = [record for submission in batch for record in submission.records]
@@ -279,6 +300,17 @@ class Batcher:
             columns, hashes = columns.take(kept), hashes[kept]
         partition = (hashes % np.uint64(self._writer.partitions)).astype(np.int64)
         return [(number, columnar.encode(part)) for number, part in split(columns, partition)]
+
+
+def _settle(batch: Sequence[Submission], error: TocsinError | None) -> None:
+    for submission in batch:
+        future = submission.acked
+        if future is None or future.done():
+            continue
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
 
 
 def _report(batch: Sequence[Submission], broken: columnar.Int64s) -> None:

@@ -13,6 +13,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Headers = dict[bytes, bytes]
 
 RATIO_MAX = 200
 """Inflated over compressed bytes; heartbeats compress some 20 times, deflate's own limit is 1032."""

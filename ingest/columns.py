@@ -34,7 +34,7 @@ _STATE_CODE = {name: code for code, name in enumerate(STATES)}
 _OUTCOME_CODE: dict[str | None, int] = {name or None: code for code, name in enumerate(OUTCOMES)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Placed:
     """A part with what the gateway knows of it: place of the viewer, time of arrival, correction of the clock."""
 
@@ -87,21 +87,22 @@ def split(batch: HeartbeatBatch, partition: Int64s) -> list[tuple[int, Heartbeat
     if (partition == first).all():
         return [(first, batch)]
     order = np.argsort(partition, kind="stable")
-    by_partition = batch.take(order)
-    ids, starts = np.unique(partition[order], return_index=True)
+    names = list(batch.numbers)
+    matrix = np.concatenate([*batch.numbers.values(), *[column.codes for column in batch.text.values()]])
+    matrix = matrix.reshape(-1, len(batch))[:, order]
+    ids = [batch.session_ids[row] for row in order.tolist()]
+    found, starts = np.unique(partition[order], return_index=True)
     bounds = [*starts.tolist(), len(batch)]
-    return [
-        (int(ids[at]), _slice(by_partition, bounds[at], bounds[at + 1]))
-        for at in range(len(ids))
-    ]  # fmt: skip
-
-
-def _slice(batch: HeartbeatBatch, start: int, end: int) -> HeartbeatBatch:
-    return HeartbeatBatch(
-        batch.session_ids[start:end],
-        {name: column[start:end] for name, column in batch.numbers.items()},
-        {name: TextColumn(column.values, column.codes[start:end]) for name, column in batch.text.items()},
-    )
+    parts: list[tuple[int, HeartbeatBatch]] = []
+    for number, start, end in zip(found.tolist(), bounds, bounds[1:], strict=False):
+        rows = list(matrix[:, start:end])
+        text = {
+            name: TextColumn(column.values, codes)
+            for (name, column), codes in zip(batch.text.items(), rows[len(names) :], strict=True)
+        }
+        numbers = dict(zip(names, rows, strict=False))
+        parts.append((number, HeartbeatBatch(ids[start:end], numbers, text)))
+    return parts
 
 
 def _repeated(texts: Sequence[str], counts: Int64s) -> TextColumn:

@@ -20,16 +20,16 @@ import msgspec
 
 from ingest import explain
 from ingest.batcher import Batcher, Submission
-from ingest.body import ClientGoneError, HttpError, Receive, Scope, Send, inflate, read_body
+from ingest.body import ClientGoneError, Headers, HttpError, Receive, Scope, Send, inflate, read_body
 from ingest.columns import Placed
 from ingest.formats import heartbeat
 from ingest.formats.heartbeat import BodyError, Parsed, Refusal
-from ingest.geo import Geo, Headers
-from ingest.keys import Gatekeeper
-from ingest.settings import IngestSettings
+from ingest.geo import Geo
+from ingest.keys import ANONYMOUS, Gatekeeper, presented_key
+from ingest.settings import IngestSettings, WriteKey
 from ingest.stats import Stats
 from tocsin.adapters.log.port import LogWriter
-from tocsin.model.errors import UnavailableError
+from tocsin.model.errors import TocsinError, UnavailableError
 
 Asgi = Callable[[Scope, Receive, Send], Any]
 Hints = Callable[[], Sequence[Mapping[str, Any]]]
@@ -136,9 +136,10 @@ class Gateway:
         except BodyError as error:
             self.batcher.refuse(error.code)
             return (413 if error.code == "events" else 400), _error_body(error.field, error.reason, 0, ()), ()
-        peer = scope["client"][0] if scope.get("client") else "unix"
+        peer = (scope["client"][0] if scope.get("client") else "") or "unix"
         place = self.geo.place(peer, headers)
-        self.keeper.charge(key, place.address, parsed.total, asyncio.get_running_loop().time())
+        if key is not ANONYMOUS:
+            self._charge(key, place.address, parsed.total)
         received_ms = self._now_ms()
         submission = Submission(
             [
@@ -156,6 +157,13 @@ class Gateway:
         await self._store(submission)
         return self._answer(parsed, submission.refused)
 
+    def _charge(self, key: WriteKey, address: str, events: int) -> None:
+        try:
+            self.keeper.charge(key, address, events, asyncio.get_running_loop().time())
+        except HttpError as error:
+            self.batcher.refuse(error.code, max(events - 1, 0))  # one more is counted with the answer
+            raise
+
     async def _store(self, submission: Submission) -> None:
         if not submission.heartbeats and not submission.refused:
             return
@@ -166,6 +174,8 @@ class Gateway:
             after = str(self.settings.retry_after_s).encode()
             text = "the log is not taking heartbeats now; send the same again later"
             raise HttpError(503, "unavailable", text, ((b"retry-after", after),)) from error
+        except TocsinError as error:
+            raise HttpError(500, "defect", "these heartbeats cannot be stored, which is a defect here") from error
         for refusal in submission.refused:
             self.stats.refused[refusal.code] += 1
 
@@ -213,14 +223,6 @@ class Gateway:
             self._until_sample = self.settings.unknown_fields_sample
             for name in heartbeat.unknown_fields(body):
                 self.stats.unknown(name)
-
-
-def presented_key(query: Mapping[str, str], headers: Headers) -> str:
-    """The write key that a request shows, empty where none."""
-    if "key" in query:
-        return query["key"]
-    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _preflight(origin: bytes) -> tuple[tuple[bytes, bytes], ...]:

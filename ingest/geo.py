@@ -9,10 +9,9 @@ import ipaddress
 from functools import lru_cache
 from typing import NamedTuple
 
+from ingest.body import Headers
 from ingest.settings import IngestSettings
 from tocsin.model.errors import ConfigError
-
-Headers = dict[bytes, bytes]
 
 
 class Place(NamedTuple):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from collections.abc import Mapping
 from functools import lru_cache
 
-from ingest.body import HttpError
+from ingest.body import Headers, HttpError
 from ingest.limits import Buckets
 from ingest.settings import IngestSettings, Limits, WriteKey
 
@@ -68,3 +69,11 @@ class Gatekeeper:
             seconds = str(math.ceil(wait_s)).encode()
             text = f"this {by} sends more than its limit; try again in {seconds.decode()} s"
             raise HttpError(429, "rate", text, ((b"retry-after", seconds),))
+
+
+def presented_key(query: Mapping[str, str], headers: Headers) -> str:
+    """The write key that a request shows, empty where none."""
+    if "key" in query:
+        return query["key"]
+    scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -1,0 +1,137 @@
+"""Published points over real HTTP, as Atlas clients send them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from ingest.settings import IngestSettings, WriteKey
+from tests.ingest_support import NOW_MS, Serving, serving
+from tocsin.model import points, records
+
+
+@pytest.fixture
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A gateway with a key that publishes, one that may backfill too, and a player's."""
+    keys = (
+        WriteKey("pub-1", "publisher", bulk=True, publish=True),
+        WriteKey("back-1", "backfiller", bulk=True, publish=True, backfill=True),
+        WriteKey("play-1", "players"),
+    )
+    with serving(tmp_path_factory.mktemp("publish"), IngestSettings(keys=keys)) as running:
+        yield running
+
+
+def metric(name: str = "artwork.missing", value: Any = 1.0, timestamp: int = NOW_MS, **tags: str) -> dict[str, Any]:
+    """One gauge."""
+    return {"tags": {"name": name, "atlas.dstype": "gauge", **tags}, "timestamp": timestamp, "value": value}
+
+
+def publish(running: Serving, *metrics: dict[str, Any], key: str = "pub-1", **common: str) -> httpx.Response:
+    """POST points."""
+    url = f"{running.url}/api/v1/publish?key={key}"
+    return httpx.post(url, json={"tags": common, "metrics": list(metrics)}, timeout=10)
+
+
+def stored(running: Serving) -> list[tuple[str, dict[str, str], str, int, float]]:
+    """All points in the log."""
+    found = []
+    for payload in running.payloads(records.POINTS):
+        batch = points.decode(payload)
+        for code, ts_ms, value in zip(batch.codes, batch.ts_ms, batch.values, strict=True):
+            series = batch.series[code]
+            found.append((series.name, dict(series.tags), series.type, int(ts_ms), float(value)))
+    return found
+
+
+def test_gauges_are_in_the_log_when_200_comes(gateway: Serving) -> None:
+    """All taken is 200 with no body; common tags are joined in; a point without a type is a rate, as in Atlas."""
+    plain = {"tags": {"name": "cpu use"}, "timestamp": NOW_MS - 1_000, "value": 2}
+    answer = publish(gateway, metric(title="t1"), metric(title="t2", value=0), plain, app="artwork")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert sorted(stored(gateway), key=str) == [
+        ("artwork.missing", {"app": "artwork", "title": "t1"}, "gauge", NOW_MS, 1.0),
+        ("artwork.missing", {"app": "artwork", "title": "t2"}, "gauge", NOW_MS, 0.0),
+        ("cpu_use", {"app": "artwork"}, "rate", NOW_MS - 1_000, 2.0),
+    ]
+
+
+def test_some_taken_is_202_and_none_is_400_with_reasons(gateway: Serving) -> None:
+    """Each rule of Atlas's that refuses a point is named; the good point of the request is stored."""
+    bad = [
+        metric(timestamp=NOW_MS - 60_001),
+        metric(timestamp=NOW_MS + 60_001),
+        metric("qoe.sps"),
+        metric(""),
+        metric(k="one letter"),
+        metric(empty=""),
+        metric(long="x" * 121),
+        metric(**{"atlas.other": "x"}),
+        metric(**{"atlas.dstype": "timer"}),
+        metric(**{f"tag-{number}": "x" for number in range(20)}),
+    ]
+    reasons = [
+        "too old", "from future", "'qoe.'", "'name'", "key 'k'", "'empty'", "'long'", "atlas.other", "timer", "21 > 20",
+    ]  # fmt: skip
+    for point, reason in zip(bad, reasons, strict=True):
+        answer = publish(gateway, point)
+        assert answer.status_code == 400
+        assert answer.json()["type"] == "error"
+        assert answer.json()["errorCount"] == 1
+        assert reason in answer.json()["message"][0]
+    answer = publish(gateway, *bad, metric())
+    assert answer.status_code == 202
+    assert answer.json()["type"] == "partial"
+    assert answer.json()["errorCount"] == len(bad)
+    assert [name for name, *_ in stored(gateway)] == ["artwork.missing"]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"metrics":[]}', "empty payload"),
+        (b"[]", "object"),
+        (b'{"metrics":[{"tags":{"name":"ab"},"timestamp":1,"value":1e999}]}', "range"),
+        (b"[" * 100_000, ""),
+        (b"\xff", ""),
+    ],
+)
+def test_what_is_no_payload_is_a_400(gateway: Serving, body: bytes, reason: str) -> None:
+    """Broken, hostile and empty bodies are answered with a reason."""
+    answer = httpx.post(f"{gateway.url}/api/v1/publish?key=pub-1", content=body)
+    assert answer.status_code == 400
+    assert reason in answer.json()["message"][0]
+
+
+def test_old_points_need_a_key_that_backfills(gateway: Serving) -> None:
+    """Age is not asked of a key set up for backfill; the other rules still hold."""
+    old = metric(timestamp=NOW_MS - 86_400_000)
+    assert publish(gateway, old).status_code == 400
+    assert publish(gateway, old, key="back-1").status_code == 200
+    assert publish(gateway, metric("qoe.sps", timestamp=1), key="back-1").status_code == 400
+
+
+def test_players_keys_do_not_publish(gateway: Serving) -> None:
+    """A key that ships in players is refused with 403, none at all with 401."""
+    assert publish(gateway, metric(), key="play-1").status_code == 403
+    assert publish(gateway, metric(), key="").status_code == 401
+    assert stored(gateway) == []
+
+
+def test_points_of_a_series_share_a_partition(tmp_path: Path) -> None:
+    """Whatever request they come with, all points of a series are in one partition, so the last stays the last."""
+    with serving(tmp_path, partitions=4) as running:
+        for value in range(3):
+            assert publish(running, *[metric(title=f"t{n}", value=value) for n in range(20)]).status_code == 200
+        where: dict[str, set[int]] = {}
+        for partition in range(4):
+            for record in running.log.read(partition, 0):
+                for series in points.decode(record.payload).series:
+                    where.setdefault(dict(series.tags)["title"], set()).add(partition)
+    assert len(where) == 20
+    assert {len(partitions) for partitions in where.values()} == {1}
+    assert len({next(iter(partitions)) for partitions in where.values()}) > 1
