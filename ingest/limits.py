@@ -15,6 +15,7 @@ from ingest.settings import Rates
 
 SESSION_SLOTS = 2**18
 """Session buckets; sessions that share one share its rate, which at 2/s against 0.1/s sent leaves room for many."""
+_ROUNDING_S = 1e-6
 
 
 class Buckets:
@@ -64,7 +65,7 @@ class SessionBuckets:
         nth = np.empty(len(rows), np.int64)
         nth[order] = np.arange(len(rows)) - np.repeat(starts, np.diff(np.r_[starts, len(rows)])) + 1
         after = full_at + nth * self._step_s
-        refused = after - now_s > self._burst_s
+        refused = after - now_s > self._burst_s + _ROUNDING_S
         taken = ~refused
         np.maximum.at(self._full_at_s, slots[taken], after[taken])
         result = np.zeros(len(hashes), np.bool_)
