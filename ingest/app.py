@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -86,4 +85,4 @@ def serve(
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
     app: Any = build(writer, now_ms, settings, fallback, hints, on_stop)
     server.calm_gc()
-    uvicorn.Server(server.config(app, settings, log_level)).run()
+    server.Server(server.config(app, settings, log_level)).run()

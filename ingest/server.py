@@ -8,8 +8,12 @@ timer is made or cancelled for a request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gc
+import signal
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
@@ -63,6 +67,23 @@ class DeadlineProtocol(HttpToolsProtocol):
             return
         next_s = self._deadline_s if since_s is None else since_s + self._deadline_s - now_s
         self._watch = self.loop.call_later(next_s, self._look)
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which after SIGTERM or SIGINT returns to its caller instead of raising the signal again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Turn the signals into a graceful stop while serving; in other threads than the main one there are none."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def calm_gc() -> None:
