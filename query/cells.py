@@ -23,6 +23,7 @@ from tocsin.model.asl.query_expr import Query
 from tocsin.model.asl.source import FetchRequest
 from tocsin.model.asl.times import HOUR, MINUTE
 from tocsin.model.cubes import Cube
+from tocsin.model.tables import HISTOGRAM_COLUMNS, MAX_COLUMNS
 
 CELLS_MAX = 4_000_000
 """Rows that one read may bring from the store."""
@@ -104,7 +105,7 @@ def _rows(bound: Bound, cube: Cube, columns: Sequence[str], first_ms: int, end_m
     hour_low = f"toDateTime({first_ms // HOUR * HOUR // 1000}, 'UTC')"
     inside = f"cube = {cube_name} AND minute >= {low} AND minute < {high}"
     keys = "".join(f", {key}" for key in cube.keys)
-    wanted = keys + "".join(f", {column}" for column in columns)
+    wanted = keys + "".join(f", {_float(column)} AS {column}" for column in columns)
     minutes = f"SELECT DISTINCT minute FROM minutes WHERE {inside}"
     if whole_hours:
         hours = f"SELECT DISTINCT minute FROM hours WHERE {inside}"
@@ -134,9 +135,14 @@ def _spread_hours(keys: str, columns: Sequence[str], cube: str, hour_low: str, l
 
 
 def _sixtieth(column: str) -> str:
-    if column.endswith("_hist"):
-        return f"mapApply((k, v) -> (k, v / 60), {column})"
-    return column if column.endswith("absmax_ms") else f"{column} / 60"
+    if column in HISTOGRAM_COLUMNS:
+        return f"mapApply((k, v) -> (k, v / 60), {_float(column)})"
+    return _float(column) if column in MAX_COLUMNS else f"{column} / 60"
+
+
+def _float(column: str) -> str:
+    """A measure as floating point, so that whole and spread sums have one type."""
+    return f"CAST({column}, 'Map(UInt16, Float64)')" if column in HISTOGRAM_COLUMNS else f"toFloat64({column})"
 
 
 class Cells:

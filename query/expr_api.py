@@ -19,10 +19,10 @@ from tocsin.model.asl.vocabulary import MISS, STYLED, Value
 _LADDER = ("std", "query", "data", "math", "stateful", "filter", "style", "custom")
 # Words that always fit or that are older spellings: of no help to somebody who looks for the next word.
 _NOT_SUGGESTED_TEXT = (
-    "-rot 2over call clear depth drop dup each fcall format freeze get list map ndrop nip nlist over pick roll rot set "
-    "sset swap tuck true false reic not all cf-avg cf-sum cf-min cf-max head des des-simple des-fast des-slow des-slower "
-    "des-epic-signal des-epic-viz random stat-avg stat-max stat-min stat-last stat-count stat-total stat-min-mf stat-max-mf "
-    "stat-avg-mf named-rewrite table sample"
+    "-rot 2over call clear depth drop dup each fcall format freeze get list map ndrop nip nlist over pick "
+    "roll rot set sset swap tuck true false reic not all cf-avg cf-sum cf-min cf-max head des des-simple "
+    "des-fast des-slow des-slower des-epic-signal des-epic-viz random stat-avg stat-max stat-min "
+    "stat-last stat-count stat-total stat-min-mf stat-max-mf stat-avg-mf named-rewrite table sample"
 )
 _NOT_SUGGESTED = frozenset(_NOT_SUGGESTED_TEXT.split())
 

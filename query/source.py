@@ -7,6 +7,7 @@ heartbeats while they are kept; else it is refused with the cube to declare.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +26,9 @@ from tocsin.model.asl.query_expr import And, Equal, In, KeyQuery, NoneOf, Or, Qu
 from tocsin.model.asl.source import Fetched, FetchRequest
 from tocsin.model.asl.times import DAY, MINUTE
 from tocsin.model.catalogue import PREFIX
-from tocsin.model.cubes import Cube, smallest_for
+from tocsin.model.cubes import Cube
 from tocsin.model.tables import LEDGER_CUBE
-from tocsin.model.tags import TAG_KEYS
+from tocsin.model.tags import BY_KEY, TAG_KEYS
 
 _COLUMNS = frozenset(TAG_KEYS)
 RAW_DAYS = 8
@@ -88,7 +89,7 @@ class StoreSource:
             if "percentile" in all_keys(condition):
                 raise AslError("percentile buckets of heartbeats can be grouped by, but not be a condition of a query")
             keys = (all_keys(condition) | frozenset(request.by or ())) & _COLUMNS
-            wanted.append(_Read((family,), condition, keys, smallest_for(keys, self._cubes)))
+            wanted.append(_Read((family,), condition, keys, _smallest(keys, self._cubes)))
         return wanted
 
     def _read(self, plan: _Read, request: FetchRequest, notices: list[str]) -> list[RawLines]:
@@ -144,6 +145,12 @@ class StoreSource:
             return None
         complete = (watermark - self._settle_ms) // MINUTE * MINUTE
         return None if request.end_ms <= complete else complete + MINUTE
+
+
+def _smallest(keys: frozenset[str], cubes: Sequence[Cube]) -> Cube | None:
+    """Of the cubes that have all keys the one that can have the fewest cells, by the budgets of its keys."""
+    serving = [cube for cube in cubes if keys <= frozenset(cube.keys)]
+    return min(serving, key=lambda cube: math.prod(BY_KEY[key].budget for key in cube.keys), default=None)
 
 
 def _batched(wanted: Sequence[_Read], request: FetchRequest) -> list[_Read]:

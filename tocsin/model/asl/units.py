@@ -22,24 +22,24 @@ def _format(value: float, factor: float, symbol: str) -> str:
     return java_fixed(value / factor, 1) + symbol
 
 
-def _with_prefixes(value: float, big: tuple[tuple[float, str], ...], first: float) -> str:
+def prefix(value: float, *, binary: bool = False) -> tuple[float, str]:
+    """The factor and the symbol that fit a value; below 1 the decimal ones in either case."""
     size = abs(value)
+    big, first = (_BINARY_BIG, 1024.0) if binary else (_DECIMAL_BIG, 1e3)
     if not math.isfinite(size) or size < _NEARLY_ZERO:
-        return _format(value, 1.0, "")
+        return 1.0, ""
     if size >= first:
-        factor, symbol = next((p for p in big if p[0] <= size), big[0])
-    elif size < 1:
-        factor, symbol = next((p for p in _DECIMAL_SMALL if p[0] <= size), _DECIMAL_SMALL[-1])
-    else:
-        factor, symbol = 1.0, ""
-    return _format(value, factor, symbol)
+        return next((p for p in big if p[0] <= size), big[0])
+    if size < 1:
+        return next((p for p in _DECIMAL_SMALL if p[0] <= size), _DECIMAL_SMALL[-1])
+    return 1.0, ""
 
 
 def decimal_text(value: float) -> str:
     """`12.3k`, `450.0m`, `NaN`"""
-    return _with_prefixes(value, _DECIMAL_BIG, 1e3)
+    return _format(value, *prefix(value))
 
 
 def binary_text(value: float) -> str:
     """`12.3Ki`; below 1 the decimal prefixes"""
-    return _with_prefixes(value, _BINARY_BIG, 1024.0)
+    return _format(value, *prefix(value, binary=True))
