@@ -48,13 +48,10 @@ def append_day(append_ms: int, n: int) -> pa.Array:
 
 def maps(cells: Sequence[CellMaps]) -> pa.Array:
     """The maps of several cubes, one after the other."""
-    offsets = [np.zeros(1, np.int64)]
-    entries = 0
-    for one in cells:
-        offsets.append(one.offsets[1:] + entries)
-        entries += int(one.offsets[-1])
+    offsets = np.zeros(1 + sum(len(one.offsets) - 1 for one in cells), np.int32)
+    np.cumsum(np.concatenate([np.diff(one.offsets) for one in cells]), out=offsets[1:])
     return pa.MapArray.from_arrays(
-        pa.array(np.concatenate(offsets).astype(np.int32)),
+        pa.array(offsets),
         pa.array(np.concatenate([one.buckets for one in cells])),
         pa.array(np.concatenate([one.counts for one in cells])),
     )

@@ -30,8 +30,9 @@ _KIND_OF: Int64s = np.array([ROW_KINDS.index(kind) for kind in ("unique", "late"
 class Counted:
     """What the steps made of a bucket's heartbeats, in log order.
 
-    Of all n: number columns, session ids, append times, tag sets, kinds (IN_TIME, LATE, FUTURE). `unique`: positions
-    of those that count; `rises`: what each of these adds to `expected`; `units`: changes of session-minutes.
+    Of all n: number columns, session ids, append times, tag sets, kinds (IN_TIME, LATE, FUTURE). `kept`: positions of
+    those that are no duplicates; `unique`: of those that count; `rises`: what each of the latter adds to `expected`;
+    `units`: changes of session-minutes.
     """
 
     numbers: Mapping[str, Int64s]
@@ -39,16 +40,10 @@ class Counted:
     append_ms: Int64s
     tag_sets: Int64s
     kinds: Int64s
+    kept: Int64s
     unique: Int64s
     units: UnitDeltas
     rises: Int64s
-
-    @property
-    def kept(self) -> Int64s:
-        """Positions of all that are not duplicates."""
-        is_kept = self.kinds != lateness.IN_TIME
-        is_kept[self.unique] = True
-        return np.flatnonzero(is_kept)
 
 
 def taken(columns: Mapping[str, Int64s], rows: Int64s) -> dict[str, Int64s]:
@@ -86,7 +81,7 @@ def _events(counted: Counted, error_codes: Int64s, endings: Sequence[Endings]) -
 
 
 def _ledger(contents: Contents, counted: Counted) -> dict[str, int]:
-    kinds = np.bincount(counted.kinds, minlength=3)
+    kinds = np.bincount(counted.kinds[counted.kept], minlength=3)
     received, unique = len(counted.session_ids), len(counted.kept)
     return {
         "messages": contents.messages,

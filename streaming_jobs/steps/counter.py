@@ -21,6 +21,7 @@ from streaming_jobs.steps.output import BucketOutput
 from streaming_jobs.steps.reading import Contents, read
 from streaming_jobs.steps.session_minutes import SessionMinutes, sums_of
 from streaming_jobs.steps.settings import MINUTE_MS, CountingSettings
+from streaming_jobs.steps.stragglers import Stragglers
 from streaming_jobs.steps.tag_sets import KEPT_MIN, TagSets
 from streaming_jobs.steps.timeouts import Endings, Timeouts
 from tocsin.model.cubes import Cube
@@ -41,6 +42,7 @@ class Counter:
         self._capacity = _FIRST_SESSIONS
         self._slots = Slots(settings)
         self._dedup = Dedup()
+        self._stragglers = Stragglers(settings)
         self._session_minutes = SessionMinutes()
         self._expected = Expected()
         self._timeouts = Timeouts(settings)
@@ -75,6 +77,7 @@ class Counter:
         return output
 
     def _expire(self, clock_ms: int) -> None:
+        self._stragglers.expire(clock_ms)
         slots = self._slots.expired(clock_ms)
         if slots:
             self._dedup.expire(slots, self._slots.oldest(clock_ms))
@@ -113,7 +116,21 @@ class Counter:
             fields["session"], fields["append_ms"], fields["seq"], fields["outcome"], fields["tag_set"],
             fields["sample_k"], fields["open_from"],
         )  # fmt: skip
-        return Counted(numbers, ids, append_ms, tag_sets, kinds, unique, units, rises), back
+        kept = self._kept(numbers, ids, append_ms, kinds, unique)
+        return Counted(numbers, ids, append_ms, tag_sets, kinds, kept, unique, units, rises), back
+
+    def _kept(
+        self, numbers: dict[str, Int64s], ids: list[str], append_ms: Int64s, kinds: Int64s, unique: Int64s
+    ) -> Int64s:
+        """Positions of the counted and of the first copies of what is not in time."""
+        astray = np.flatnonzero(kinds != lateness.IN_TIME)
+        if not len(astray):
+            return unique
+        first = self._stragglers.unique(
+            [ids[row] for row in astray.tolist()], numbers["seq"][astray], numbers["ts_ms"][astray] // MINUTE_MS,
+            append_ms[astray],
+        )  # fmt: skip
+        return np.sort(np.concatenate([unique, astray[first]]))
 
     def _once(self, fields: dict[str, Int64s]) -> Bools:
         """Which in-time heartbeats are the first of their key; adds the fields slot and open_from."""
