@@ -19,7 +19,15 @@ from tocsin.model.cubes import DEFAULT_CUBES, Cube, declare
 from tocsin.model.errors import ConfigError
 
 ENV_PREFIX = "TOCSIN_"
-ENV_OF_OTHERS = frozenset({"TOCSIN_CACHE", "TOCSIN_CLICKHOUSE_PASSWORD", "TOCSIN_FAILPOINT", "TOCSIN_FAILPOINT_FILE"})
+ENV_OF_OTHERS = frozenset(
+    {
+        "TOCSIN_CACHE",
+        "TOCSIN_CLICKHOUSE_PASSWORD",
+        "TOCSIN_FAILPOINT",
+        "TOCSIN_FAILPOINT_FILE",
+        "TOCSIN_FAILPOINT_AFTER",
+    }
+)
 """Variables with the prefix that are no configuration keys: the download cache, the compose file, the kill tests."""
 
 
@@ -33,6 +41,8 @@ class Config(BaseSettings):
     store: str = Field("", description="Store: empty for the embedded one, or http://USER:PASSWORD@HOST:PORT/DATABASE.")
     partitions: int = Field(1, ge=1, le=1024, description="Partitions of the log, fixed when it is made.")
     cubes: list[str] = Field([cube.name for cube in DEFAULT_CUBES], description="Sets of tag keys to keep sums by.")
+    lateness_s: float = Field(900.0, gt=0, description="How old a heartbeat may be and still count in its minute.")
+    session_timeout_s: float = Field(120.0, gt=0, description="Silence after which a session has ended.")
     keep_days: dict[str, int] = Field({}, description="Retention by table, in days; tables not named keep theirs.")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -52,13 +62,11 @@ class Config(BaseSettings):
     )
     reopen_within_s: float = Field(3600.0, ge=0, description="An incident that comes back sooner keeps its id.")
     false_pages_a_week: float = Field(1.0, gt=0, description="Budget of false pages over all slices.")
-    webhook_url: str = Field("", description="Where pages go, signed; empty: none.")
-    webhook_secret: str = Field("", description="Secret of the webhook's HMAC-SHA256 signature.")
-    alertmanager_url: str = Field("", description="Alertmanager v2 base URL; empty: none.")
-
-    action_url: str = Field("", description="HTTP action for remediation: called with the incident as JSON.")
-    action_dry_run: bool = Field(True, description="Say what the action would do, do not call it.")
-    launch_within_days: float = Field(7.0, gt=0, description="Missing artwork of a title that launches sooner pages.")
+    pagers: list[dict[str, Any]] = Field([], description="Receivers of pages: type, name, url, … (see docs).")
+    actions: list[dict[str, Any]] = Field([], description="Remediations that rules may name: name, type, url, …")
+    alertmanager_url: str = Field("", description="Alertmanager base URL; a receiver of its own; empty: none.")
+    alerting_url: str = Field("", description="Where the alerting role is, for the query and probe roles.")
+    timezone: str = Field("UTC", description="Zone of the viewers' week: baselines follow its clocks over DST.")
 
     streams: Path | None = Field(None, description="Stream registry (CSV): stream, cdn, manifest URL, live or vod.")
     probe_origins: list[str] = Field([], description="Origins that the probe may fetch from, as http://HOST:PORT.")

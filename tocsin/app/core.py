@@ -1,0 +1,130 @@
+"""A process's share of the line: jobs, alerting, probe as loops, and their routes; `tocsin up` has all of them in one.
+
+One process for the embedded store, because it can be opened by one. It stops on SIGTERM: the server first, then each
+loop at the end of its turn; a bucket in flight is committed. A loop that fails ends the process, for the log is the
+state and the next start resumes by the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
+from typing import Any, Literal
+
+import structlog
+import uvicorn
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from alerting.engine import Flag
+from artwork.api import router as artwork_router
+from dashboard.routes import router as dashboard_router
+from query.api import router as query_router
+from query.deps import QueryDeps
+from query.source import StoreSource
+from tocsin.adapters.store.clickhouse import ClickHouseStore
+from tocsin.app.alerts import Alerts
+from tocsin.app.config import Config
+from tocsin.app.jobs import Jobs
+from tocsin.app.logs import open_writer
+from tocsin.app.loops import Loops
+from tocsin.app.probes import Probes, remote_verdicts
+from tocsin.app.proxy import ReverseProxy
+from tocsin.app.status import status_router
+from tocsin.model.errors import InputError, TocsinError
+
+Part = Literal["jobs", "query", "alerting", "probe"]
+PARTS: tuple[Part, ...] = ("jobs", "query", "alerting", "probe")
+_log = structlog.get_logger(__name__)
+
+
+class Core:
+    """Opens what `parts` need, in the order of the line; `close` releases it in the opposite order.
+
+    Where alerting runs elsewhere (`config.alerting_url`), its routes are passed on to it and verdicts are sent there.
+    """
+
+    def __init__(self, config: Config, parts: Collection[Part] = PARTS) -> None:
+        self._closing = ExitStack()
+        self._parts = parts
+        self.config = config
+        now_ms = config.clock.now_ms
+        self.store = ClickHouseStore(config.store_dsn, config.keep_days)
+        self._closing.callback(self.store.close)
+        self.loops = Loops(lambda: os.kill(os.getpid(), signal.SIGTERM))
+        self.source = StoreSource(self.store, config.declared_cubes, now_ms)
+        self.writer = open_writer(config)
+        self._closing.callback(self.writer.close)
+        self.probes: Probes | None = None
+        self.alerts: Alerts | None = None
+        self.jobs: Jobs | None = None
+        if "jobs" in parts:
+            self.jobs = Jobs(config, self.store, self.writer)
+            self._closing.callback(self.jobs.close)
+        if "alerting" in parts:
+            self.alerts = Alerts(config, self.store, self._flagged)
+            self._closing.callback(self.alerts.close)
+        if "alerting" in parts or "probe" in parts:
+            attach = self.alerts.engine.attach_verdict if self.alerts else remote_verdicts(config.alerting_url)
+            self.probes = Probes(config, self.store, self.writer, attach)
+
+    def app(self) -> FastAPI:
+        """All routes of the core."""
+        app = FastAPI(title="Tocsin", version="1")
+        for routes in self._routers():
+            app.include_router(routes)
+
+        @app.exception_handler(TocsinError)
+        async def explain(_request: Request, error: Exception) -> JSONResponse:
+            return JSONResponse({"error": str(error)}, 400 if isinstance(error, InputError) else 503)
+
+        if self.alerts is None and self.config.alerting_url:
+            app.mount("/", ReverseProxy(self.config.alerting_url))
+        return app
+
+    def start(self) -> None:
+        """Start the loops of this process's parts."""
+        if self.jobs is not None:
+            self.jobs.start(self.loops)
+        if self.alerts is not None:
+            self.alerts.start(self.loops)
+        if self.probes is not None and "probe" in self._parts:
+            self.probes.start(self.loops)
+
+    def _routers(self) -> Iterator[APIRouter]:
+        now_ms = self.config.clock.now_ms
+        yield status_router(self)
+        if "query" in self._parts:
+            yield query_router(QueryDeps(self.source, self.source, now_ms))
+            yield artwork_router(self.store, now_ms)
+            yield dashboard_router()
+        if self.alerts is not None:
+            yield self.alerts.router()
+        if self.probes is not None:
+            yield self.probes.router()
+
+    def _flagged(self, flag: Flag) -> None:
+        if self.probes is not None:
+            self.probes.on_flag(flag)
+
+    def close(self) -> None:
+        """Stop the loops, then release what they used."""
+        self.loops.stop()
+        self._closing.close()
+
+
+def serve(core: Core, **listen: Any) -> int:
+    """Run the loops and serve the routes until SIGTERM or SIGINT; `listen` is uvicorn's `uds=` or `host=, port=`.
+
+    Returns the exit status: 1 where a loop failed. The caller closes the core.
+    """
+    # uvicorn raises the signal again once it has stopped; by then stopping is under way and must come to its end.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    core.start()
+    uvicorn.Server(uvicorn.Config(core.app(), log_level="warning", lifespan="off", **listen)).run()
+    for name, error in core.loops.failed.items():
+        _log.error("ended by a failed loop", loop=name, error=error)
+    return 1 if core.loops.failed else 0

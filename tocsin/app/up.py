@@ -1,0 +1,60 @@
+"""`tocsin up`: the embedded pair of processes behind one URL, started, watched and stopped together.
+
+The core runs in this process; the gateway is a child, for one process must not wait for the other. SIGTERM stops the
+gateway first, so that whatever it has acknowledged is in the log before the core takes its last bucket.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from tocsin.app import core
+from tocsin.app.config import Config
+
+STOP_S = 45.0
+
+
+class GatewayChild:
+    """The gateway as a child process in front of `socket`; if it dies, this process ends too."""
+
+    def __init__(self, config: Config, socket: Path) -> None:
+        environment = {**os.environ, "TOCSIN_CORE_SOCKET": str(socket), "TOCSIN_CONFIG_JSON": config.model_dump_json()}
+        self._process = subprocess.Popen([sys.executable, "-m", "tocsin.app.gateway_child"], env=environment)
+        self._stopping = False
+        threading.Thread(target=self._watch, name="gateway-watch", daemon=True).start()
+
+    def stop(self) -> int:
+        """SIGTERM, wait for the drain, and kill what does not end; returns its exit status."""
+        self._stopping = True
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def _watch(self) -> None:
+        self._process.wait()
+        if not self._stopping:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(config: Config) -> int:
+    """Run until SIGTERM or SIGINT; returns the exit status."""
+    config.data.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="tocsin-") as folder:
+        socket = Path(folder) / "core.sock"  # a short path: socket paths are limited to 107 bytes
+        core_process = core.Core(config)
+        gateway = GatewayChild(config, socket)
+        try:
+            status = core.serve(core_process, uds=str(socket))
+        finally:
+            gateway_status = gateway.stop()
+            core_process.close()
+        return status or (1 if gateway_status > 0 else 0)
