@@ -59,6 +59,7 @@ class Sandbox:
         self.cpu_s = 0.0
         self.seccomp = ""
         self._overdue = False
+        self._lock = threading.Lock()
         environment = {"PYTHONPATH": str(_ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._child = subprocess.Popen(
             [sys.executable, "-s", "-m", "server_probe.sandbox_child"],
@@ -119,21 +120,26 @@ class Sandbox:
         """End the child and count the CPU it has used; may be called again."""
         self._timer.cancel()
         if self._child.returncode is None:
-            self._child.kill()
             self._reap()
         for stream in (self._child.stdin, self._child.stdout, self._child.stderr):
             if stream is not None and not stream.closed:
                 _close(stream)
 
     def _kill_overdue(self) -> None:
-        self._overdue = True
-        if self._child.returncode is None:
-            self._child.kill()
+        with self._lock:
+            if self._child.returncode is None:
+                self._overdue = True
+                os.kill(self._child.pid, signal.SIGKILL)
 
     def _reap(self) -> int:
-        """Wait for the child; its whole CPU replaces what was counted answer by answer."""
-        _, status, usage = os.wait4(self._child.pid, 0)
-        self._child.returncode = os.waitstatus_to_exitcode(status)
+        """Kill the child, if it lives, and wait for it; its whole CPU replaces what was counted answer by answer.
+
+        Not by `Popen.kill`: that polls first, and a child it finds dead takes its rusage with it.
+        """
+        with self._lock:
+            os.kill(self._child.pid, signal.SIGKILL)
+            _, status, usage = os.wait4(self._child.pid, 0)
+            self._child.returncode = os.waitstatus_to_exitcode(status)
         self.cpu_s = usage.ru_utime + usage.ru_stime
         return self._child.returncode
 
@@ -159,9 +165,8 @@ class Sandbox:
     def _obituary(self) -> SandboxError:
         """End what is left of the child and say how it died."""
         self._timer.cancel()
-        self._child.kill()
-        said = self._child.stderr.read(_ERROR_BYTES_MAX) if self._child.stderr is not None else b""
         code = self._reap() if self._child.returncode is None else self._child.returncode
+        said = self._child.stderr.read(_ERROR_BYTES_MAX) if self._child.stderr is not None else b""
         limits = self._limits
         if self._overdue:
             return SandboxError(f"decoding: no answer within {limits.wall_s:g} s; the child was killed")
