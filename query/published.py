@@ -47,7 +47,13 @@ def list_series(store: Store, since_ms: int, until_ms: int) -> list[Published]:
         " GROUP BY series_id, name ORDER BY name, series_id",
         {"low": since_ms, "kept": since_ms - _LOOK_BACK_MS, "high": until_ms, "prefixes": list(ON_CHANGE)},
     )
-    return [Published(int(i), {"name": str(name), **_text(tags)}, str(kind)) for i, name, tags, kind in rows]
+    return [Published(int(i), _all_tags(str(name), _text(tags), str(kind)), str(kind)) for i, name, tags, kind in rows]
+
+
+def _all_tags(name: str, tags: dict[str, str], kind: str) -> dict[str, str]:
+    """The tags of a series with its name, and with its type where that is not the default one, a rate."""
+    merge = {"atlas.dstype": kind} if kind != "rate" else {}
+    return {"name": name, **merge, **tags}
 
 
 def _text(tags: object) -> dict[str, str]:

@@ -7,7 +7,7 @@ heartbeats while they are kept; else it is refused with the cube to declare.
 from __future__ import annotations
 
 import dataclasses
-import math
+import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,9 +15,11 @@ import numpy as np
 
 from query.cells import RawLines, pushes_down, read_cells
 from query.conditions import decide, without_patterns
+from query.cube_choice import smallest_cube
 from query.families import FAMILIES, SeriesFamily
 from query.published import read_published
 from query.raw import read_raw, servable
+from query.tag_listing import StoreTags
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.collect import aggregate
 from tocsin.model.asl.errors import AslError
@@ -28,7 +30,7 @@ from tocsin.model.asl.times import DAY, MINUTE
 from tocsin.model.catalogue import PREFIX
 from tocsin.model.cubes import Cube
 from tocsin.model.tables import LEDGER_CUBE
-from tocsin.model.tags import BY_KEY, TAG_KEYS
+from tocsin.model.tags import TAG_KEYS
 
 _COLUMNS = frozenset(TAG_KEYS)
 RAW_DAYS = 8
@@ -47,8 +49,8 @@ class _Read:
     cube: Cube | None
 
 
-class StoreSource:
-    """`SeriesSource` over a store. `cubes` are those declared; `now_ms` is the service's clock."""
+class StoreSource(StoreTags):
+    """`SeriesSource` and `TagSource` over a store. `cubes` are those declared; `now_ms` is the service's clock."""
 
     def __init__(
         self,
@@ -59,7 +61,7 @@ class StoreSource:
         raw_days: int = RAW_DAYS,
         settle_ms: int = SETTLE_MS,
     ) -> None:
-        self._store, self._cubes, self._now_ms = store, tuple(cubes), now_ms
+        super().__init__(store, cubes, now_ms)
         self._raw_ms, self._settle_ms = raw_days * DAY, settle_ms
 
     @property
@@ -75,7 +77,10 @@ class StoreSource:
         if not _only_catalogue(request.query):
             parts.append(read_published(self._store, request.query, request, self._now_ms()))
         lines = _together(request, [p for p in parts if p.tags])
-        return Fetched(lines, tuple(dict.fromkeys(notices)), self._incomplete_from(request) if wanted else None)
+        incomplete = self._incomplete_from(request) if wanted else None
+        if incomplete is not None:
+            notices.append(f"points from {_clock(incomplete)} on are not complete yet")
+        return Fetched(lines, tuple(dict.fromkeys(notices)), incomplete)
 
     def _wanted(self, request: FetchRequest) -> list[_Read]:
         """Which families a request takes, with the cube that serves and what is left of the query."""
@@ -89,7 +94,7 @@ class StoreSource:
             if "percentile" in all_keys(condition):
                 raise AslError("percentile buckets of heartbeats can be grouped by, but not be a condition of a query")
             keys = (all_keys(condition) | frozenset(request.by or ())) & _COLUMNS
-            wanted.append(_Read((family,), condition, keys, _smallest(keys, self._cubes)))
+            wanted.append(_Read((family,), condition, keys, smallest_cube(keys, self._cubes)))
         return wanted
 
     def _read(self, plan: _Read, request: FetchRequest, notices: list[str]) -> list[RawLines]:
@@ -147,10 +152,8 @@ class StoreSource:
         return None if request.end_ms <= complete else complete + MINUTE
 
 
-def _smallest(keys: frozenset[str], cubes: Sequence[Cube]) -> Cube | None:
-    """Of the cubes that have all keys the one that can have the fewest cells, by the budgets of its keys."""
-    serving = [cube for cube in cubes if keys <= frozenset(cube.keys)]
-    return min(serving, key=lambda cube: math.prod(BY_KEY[key].budget for key in cube.keys), default=None)
+def _clock(time_ms: int) -> str:
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
 def _batched(wanted: Sequence[_Read], request: FetchRequest) -> list[_Read]:
