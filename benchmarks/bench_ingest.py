@@ -36,6 +36,8 @@ from tocsin.model.heartbeat import Envelope
 
 PARTITIONS = 4
 BUDGET_US = {1: 30.0, 20: 2.5}
+REFERENCE_US = 18.0
+"""The bare handler at one heartbeat a request on the machine that the budgets were set on: budgets scale with it."""
 CONNECTIONS = {1: 256, 20: 128}
 _decode = msgspec.json.Decoder(Envelope).decode
 
@@ -192,16 +194,21 @@ def main() -> None:
     options = parser.parse_args()
     result: dict[str, Any] = {"bench": "ingest", "partitions": PARTITIONS}
     exceeded = []
+    slower = 0.0
     for heartbeats, budget_us in BUDGET_US.items():
         reference = measure("bare", heartbeats, options.seconds)
         gateway = measure("gateway", heartbeats, options.seconds)
+        slower = slower or reference["us_per_heartbeat"] / REFERENCE_US
         ratio = gateway["us_per_heartbeat"] / reference["us_per_heartbeat"]
+        here_us = round(budget_us * slower, 2)
         print(f"{heartbeats} a request: bare {reference}")
-        print(f"{heartbeats} a request: gateway {gateway}, {ratio:.2f} times the reference; budget {budget_us} µs")
+        print(f"{heartbeats} a request: gateway {gateway}, {ratio:.2f} times the reference")
+        print(f"{heartbeats} a request: budget {budget_us} µs, on this machine {here_us} µs")
         result[f"at_{heartbeats}"] = {
             "gateway": gateway, "bare": reference, "ratio": round(ratio, 2), "budget_us": budget_us,
+            "budget_here_us": here_us,
         }  # fmt: skip
-        if gateway["us_per_heartbeat"] > budget_us:
+        if gateway["us_per_heartbeat"] > here_us:
             exceeded.append(heartbeats)
     result["within_budget"] = not exceeded
     print(json.dumps(result))

@@ -24,15 +24,17 @@ from ingest.body import ClientGoneError, Headers, HttpError, Receive, Scope, Sen
 from ingest.columns import Placed
 from ingest.formats import heartbeat
 from ingest.formats.heartbeat import BodyError, Parsed, Refusal
-from ingest.geo import Geo
+from ingest.geo import Geo, Place
 from ingest.keys import ANONYMOUS, Gatekeeper, presented_key
-from ingest.settings import IngestSettings, WriteKey
+from ingest.settings import IngestSettings, Limits, WriteKey
 from ingest.stats import Stats
 from tocsin.adapters.log.port import LogWriter
 from tocsin.model.errors import TocsinError, UnavailableError
 
 Asgi = Callable[[Scope, Receive, Send], Any]
 Hints = Callable[[], Sequence[Mapping[str, Any]]]
+Answer = tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]
+"""Status, body, headers beside the usual ones."""
 
 PATH = "/v1/heartbeats"
 REFUSED_LISTED_MAX = 100
@@ -117,45 +119,44 @@ class Gateway:
         await send({"type": "http.response.start", "status": status, "headers": answer})
         await send({"type": "http.response.body", "body": body})
 
-    async def _post(
-        self, scope: Scope, headers: Headers, origin: bytes, receive: Receive
-    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    async def _post(self, scope: Scope, headers: Headers, origin: bytes, receive: Receive) -> Answer:
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"))) if scope["query_string"] else {}
         key = self.keeper.admit(presented_key(query, headers), origin.decode("latin-1"))
         limits = self.keeper.limits(key)
-        body = await read_body(
-            receive, limits.wire_bytes, self.settings.body_timeout_s, headers.get(b"content-length", b"")
-        )
-        encoding = headers.get(b"content-encoding")
-        if encoding:
-            body = inflate(body, encoding, limits)
-        self.stats.body_bytes += len(body)
+        body = await self._body(headers, receive, limits)
         content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         try:
             parsed = heartbeat.parse(body, limits, content_type in _NDJSON)
         except BodyError as error:
             self.batcher.refuse(error.code)
             return (413 if error.code == "events" else 400), _error_body(error.field, error.reason, 0, ()), ()
-        peer = (scope["client"][0] if scope.get("client") else "") or "unix"
-        place = self.geo.place(peer, headers)
+        place = self.geo.place((scope["client"][0] if scope.get("client") else "") or "unix", headers)
         if key is not ANONYMOUS:
             self._charge(key, place.address, parsed.total)
-        received_ms = self._now_ms()
-        submission = Submission(
-            [
-                Placed(part, place.region, place.isp, received_ms, self._shift_ms(part.sent_ts_ms, received_ms))
-                for part in parsed.parts
-            ],
-            sum([len(part.events) for part in parsed.parts]),
-            len(body),
-            parsed.refused,
-            not key.bulk,
-        )
         self._sample_unknown(body)
+        submission = self._submission(parsed, place, len(body), not key.bulk)
         if "explain" in query or "dry" in query:
             return await self._explain(query, body, parsed, submission)
         await self._store(submission)
         return self._answer(parsed, submission.refused)
+
+    async def _body(self, headers: Headers, receive: Receive, limits: Limits) -> bytes:
+        declared = headers.get(b"content-length", b"")
+        body = await read_body(receive, limits.wire_bytes, self.settings.body_timeout_s, declared)
+        encoding = headers.get(b"content-encoding")
+        if encoding:
+            body = inflate(body, encoding, limits)
+        self.stats.body_bytes += len(body)
+        return body
+
+    def _submission(self, parsed: Parsed, place: Place, size: int, limited: bool) -> Submission:
+        now_ms = self._now_ms()
+        placed = [
+            Placed(part, place.region, place.isp, now_ms, self._shift_ms(part.sent_ts_ms, now_ms))
+            for part in parsed.parts
+        ]
+        heartbeats = sum([len(part.events) for part in parsed.parts])
+        return Submission(placed, heartbeats, size, parsed.refused, limited)
 
     def _charge(self, key: WriteKey, address: str, events: int) -> None:
         try:
@@ -179,9 +180,7 @@ class Gateway:
         for refusal in submission.refused:
             self.stats.refused[refusal.code] += 1
 
-    async def _explain(
-        self, query: Mapping[str, str], body: bytes, parsed: Parsed, submission: Submission
-    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    async def _explain(self, query: Mapping[str, str], body: bytes, parsed: Parsed, submission: Submission) -> Answer:
         dry = query.get("dry", "0") not in ("0", "")
         rows = explain.rows(submission, self.batcher.tagger, self.batcher.partitions)
         if dry:
@@ -195,9 +194,7 @@ class Gateway:
         answer["events"] = explain.merged(rows, submission.refused)
         return status, msgspec.json.encode(answer), extra
 
-    def _answer(
-        self, parsed: Parsed, refused: list[Refusal], stored: bool = True
-    ) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...]]:
+    def _answer(self, parsed: Parsed, refused: list[Refusal], stored: bool = True) -> Answer:
         accepted = parsed.total - len(refused)
         if stored:
             self.stats.heartbeats_accepted += accepted

@@ -83,7 +83,7 @@ class IngestSettings:
     rates: Rates = field(default_factory=Rates)
     batch_heartbeats: int = 1_000
     linger_ms_min: float = 2.0
-    linger_ms_max: float = 25.0
+    linger_ms_max: float = 50.0
     in_flight_bytes_max: int = 64 * MIB
     append_timeout_s: float = 30.0
     retry_after_s: int = 5
