@@ -25,7 +25,9 @@ class GatewayChild:
 
     def __init__(self, config: Config, socket: Path) -> None:
         environment = {**os.environ, "TOCSIN_CORE_SOCKET": str(socket), "TOCSIN_CONFIG_JSON": config.model_dump_json()}
-        self._process = subprocess.Popen([sys.executable, "-m", "tocsin.app.gateway_child"], env=environment)
+        # The child holds the read end of its stdin: when this process dies, however it dies, the pipe closes.
+        command = [sys.executable, "-m", "tocsin.app.gateway_child"]
+        self._process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
         self._stopping = False
         threading.Thread(target=self._watch, name="gateway-watch", daemon=True).start()
 
