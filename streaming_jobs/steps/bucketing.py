@@ -62,7 +62,7 @@ class Bucketer:
         self._bucket_ms = bucket_ms
         self._bytes_max = bytes_max
         self._edges: list[int] = []
-        self._resume_offset = 0
+        self._resume_offset = -1
         self.open: Bucket | None = None
 
     def resume(self, offset: int, edges: Iterable[int] = ()) -> None:
