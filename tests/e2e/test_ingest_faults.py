@@ -88,6 +88,19 @@ def test_without_the_logs_ack_there_is_no_2xx(tmp_path: Path) -> None:
         assert running.refused() == {"law": 1}
 
 
+def test_refusals_are_logged_once_the_log_is_back(tmp_path: Path) -> None:
+    """Bodies refused while the log is away are answered at once, and their counts reach the log later."""
+    fault = Fault()
+    with serving(tmp_path, wrap=fault.wrap) as running:
+        fault.writer.away = True
+        for _ in range(3):
+            assert httpx.post(f"{running.url}/v1/heartbeats", content=b"[").status_code == 400
+        assert post(running, event(0)).status_code == 503
+        fault.writer.away = False
+        assert post(running, event(0)).status_code == 200
+        assert running.refused() == {"body": 3}
+
+
 def test_bytes_in_flight_are_bounded(tmp_path: Path) -> None:
     """While the log holds on, what is beyond the bound is 503 at once; what was within it is acked in the end."""
     fault = Fault()

@@ -112,13 +112,16 @@ def nested(depth: int) -> bytes:
 def test_bodies_past_a_limit_are_refused(gateway: Serving) -> None:
     """Wire, inflated, events, one event: 413 or a refusal, larger for bulk keys."""
     padded = GOOD + b" " * (64 * 1024)
-    assert post(gateway, padded).status_code == 413
+    answer = post(gateway, padded)
+    assert (answer.status_code, "65536 is the most" in answer.json()["error"]["reason"]) == (413, True)
     assert post(gateway, padded, "wk-bulk").status_code == 200
-    noise = json.dumps([zlib.crc32(bytes([n % 251, n % 241])) for n in range(60_000)]).encode()
-    assert post(gateway, gzip.compress(noise), content_encoding="gzip").status_code == 413
+    long = gzip.compress(b"\n".join(json.dumps(envelope(event(seq))).encode() for seq in range(2_000)))
+    answer = post(gateway, long, content_encoding="gzip")
+    assert (answer.status_code, "inflates to more than 524288" in answer.json()["error"]["reason"]) == (413, True)
     many = [json.dumps(envelope(*[event(seq, session_id="bulk-send-1") for seq in range(251)])).encode()] * 2
     lines = gzip.compress(b"\n".join(many))
-    assert post(gateway, lines, content_encoding="gzip").status_code == 413
+    answer = post(gateway, lines, content_encoding="gzip")
+    assert (answer.status_code, "500 events" in answer.json()["error"]["reason"]) == (413, True)
     assert post(gateway, lines, "wk-bulk", content_encoding="gzip").json()["accepted"] == 502
     large = json.dumps(envelope(event(0), event(1, padding="x" * 9_000))).encode()
     found = post(gateway, large).json()
@@ -160,15 +163,15 @@ def test_hostile_bodies_are_answered_quickly(gateway: Serving, body: bytes, enco
 
 
 def test_a_bomb_costs_little_cpu() -> None:
-    """1 GiB in 1 MB is given up after the inflated limit: under 10 ms of CPU for a public key (best of three)."""
-    packed = bomb(1 << 30)
+    """A bomb of 128 KiB for 128 MiB is given up at the first limit it meets: under 10 ms of CPU (best of three)."""
+    packed = bomb(128 << 20)
     for limits in (PUBLIC_LIMITS, BULK_LIMITS):
         spent_s = []
         for _ in range(3):
-            started_s = time.process_time()
+            started_s = time.thread_time()
             with pytest.raises(HttpError, match="inflates"):
                 inflate(packed, b"gzip", limits)
-            spent_s.append(time.process_time() - started_s)
+            spent_s.append(time.thread_time() - started_s)
         assert min(spent_s) < 0.01
 
 

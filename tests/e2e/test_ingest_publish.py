@@ -126,7 +126,8 @@ def test_points_of_a_series_share_a_partition(tmp_path: Path) -> None:
     """Whatever request they come with, all points of a series are in one partition, so the last stays the last."""
     with serving(tmp_path, partitions=4) as running:
         for value in range(3):
-            assert publish(running, *[metric(title=f"t{n}", value=value) for n in range(20)]).status_code == 200
+            titles = range(20) if value % 2 else reversed(range(20))
+            assert publish(running, *[metric(title=f"t{n}", value=value) for n in titles]).status_code == 200
         where: dict[str, set[int]] = {}
         for partition in range(4):
             for record in running.log.read(partition, 0):
