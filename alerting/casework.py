@@ -24,7 +24,9 @@ BEFORE_MS = 30 * 60_000
 SPLIT_MAX_MS = 30 * 60_000
 """An onset longer ago than this is not read from its beginning."""
 SUSPECTS_MAX = 200
-RECHECK_MS = 30_000
+RECHECK_MS = 60_000
+AGAIN_MS = 30_000
+"""Raw heartbeats are not read more often than this for slices that an open incident may well explain."""
 MARKERS_MS = 2 * 3_600_000
 
 
@@ -43,6 +45,7 @@ class Casework:
     def __init__(self, sensors: Sensors, desk: Desk, holds: Holds) -> None:
         self._sensors, self._desk, self._holds = sensors, desk, holds
         self._children_until: dict[tuple[str, int], int] = {}
+        self._investigated_ms: dict[str, int] = {}
 
     def handle(self, judged: Judged, firing: Bools, open_incidents: Sequence[Incident], now_ms: int) -> Changed:
         """One rule's firing slices: children of open incidents are noted, the rest is investigated."""
@@ -56,8 +59,9 @@ class Casework:
                 continue
             best = judged.best
             suspects.append(Suspect(number, tags, float(best.p[number]), float(best.excess[number])))
-        if not suspects:
+        if not suspects or self._can_wait(judged.rule.name, suspects, own, now_ms):
             return changed
+        self._investigated_ms[judged.rule.name] = now_ms
         suspects = sorted(suspects, key=lambda suspect: (suspect.p, -suspect.excess))[:SUSPECTS_MAX]
         cases, children = self._investigate(judged, suspects, [i.cohort for i in own], now_ms)
         for number, owner in children.items():
@@ -68,6 +72,11 @@ class Casework:
         if len(self._children_until) > 10 * SUSPECTS_MAX:
             self._children_until = {key: until for key, until in self._children_until.items() if until > now_ms}
         return changed
+
+    def _can_wait(self, rule: str, suspects: list[Suspect], own: list[Incident], now_ms: int) -> bool:
+        """Whether all suspects are likely children of open incidents, and raw heartbeats were read a moment ago."""
+        recent = now_ms - self._investigated_ms.get(rule, -(2**62)) < AGAIN_MS
+        return recent and all(any(not contradicts(i.cohort, s.tags) for i in own) for s in suspects)
 
     @staticmethod
     def _concerns(incident: Incident, rule: str) -> bool:

@@ -2,7 +2,7 @@
 
 A message is `sent` only after a 2xx; a process killed in between sends it again with the same key. Failures wait
 1 s, 2 s, 4 s … up to an hour, with jitter, and after a day (or five refusals with 4xx) the message is `dead`: kept,
-with its error, and shown by GET /v1/incidents/ID and `/metrics`. Level-triggered pagers get the present state every minute.
+with its error, and shown by GET /v1/incidents/ID. Level-triggered pagers get the present state every minute.
 """
 
 from __future__ import annotations

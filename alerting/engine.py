@@ -29,6 +29,7 @@ from tocsin.model.cubes import DEFAULT_CUBES, Cube
 from tocsin.model.errors import TocsinError, UnavailableError
 
 PIPELINE_RULE = "pipeline"
+EXPLAINED_MS = 65 * 60_000
 DRAINED = "no sessions of the cohort remain, and everyone else is normal"
 
 
@@ -119,7 +120,7 @@ class AlertEngine:
 
     def _quality(self, now: int, report: TickReport) -> None:
         open_incidents = self.desk.open_incidents()
-        judged = self.sensors.judge(now, self._levels(open_incidents, now))
+        judged = self.sensors.judge(now, self._levels(open_incidents, now), self._explained(now))
         for incident in open_incidents:
             self._follow(incident, judged, now, report)
         open_incidents = [i for i in self.desk.open_incidents() if i.rule != PIPELINE_RULE]
@@ -219,6 +220,17 @@ class AlertEngine:
                 if number is not None:
                     levels.setdefault(incident.rule, {})[number] = incident.level_factor
         return levels
+
+    def _explained(self, now: int) -> dict[str, list[tuple[Mapping[str, str], int]]]:
+        """By rule: cohorts that are quiet again, and when they were last bad; longer ago than a window is forgotten."""
+        found: dict[str, list[tuple[Mapping[str, str], int]]] = {}
+        for incident in self.desk.recent(now - EXPLAINED_MS):
+            if incident.state == "firing":
+                continue
+            last = max(incident.active_ms, incident.opened_ms)
+            for rule in (incident.rule, *(entry["rule"] for entry in incident.also)):
+                found.setdefault(rule, []).append((incident.cohort, last))
+        return found
 
     def _flag(self, now: int) -> None:
         """Tell the probe about incidents that name something to decode; kept until it was told."""

@@ -32,6 +32,10 @@ from alerting.signals import Signal
 
 SHORT_MINUTES = 5
 """Windows up to this length tell whether trouble goes on; a rule without one uses its shortest."""
+ACTIVE_P = 0.01
+"""An open incident goes on while its shortest window with enough volume is at least this unlikely."""
+ALIVE_P = 0.1
+"""A long window counts while a short one is at least this unlikely."""
 FIXED_ALPHA = 1e-3
 """Level of tests against a fixed limit: the limit is the operator's, the test only asks for a large enough sample."""
 DES_MINUTES = 60
@@ -53,13 +57,14 @@ class Judged:
     def observe(self, number: int) -> Observation:
         """Whether the trouble in one slice goes on, judged by the short windows."""
         shorts = [self.outcomes[window] for window in short_windows(self.rule)]
-        if all(outcome.state[number] == NO_DATA or outcome.n[number] <= 0 for outcome in shorts):
+        if shorts[0].state[number] == NO_DATA or shorts[0].n[number] <= 0:
             return "no_data"
-        if self.exceed[number] and any(outcome.effect[number] >= CLOSE_EFFECT for outcome in shorts):
+        large = (outcome for outcome in shorts if outcome.n[number] >= self.rule.options.min_volume)
+        outcome = next(large, shorts[-1])
+        p, effect = float(outcome.p[number]), float(outcome.effect[number])
+        if p < ACTIVE_P and effect >= CLOSE_EFFECT:
             return "active"
-        if all(outcome.p[number] > CLOSE_P and outcome.effect[number] < CLOSE_EFFECT for outcome in shorts):
-            return "quiet"
-        return "unsure"
+        return "quiet" if p > CLOSE_P and (effect < CLOSE_EFFECT or outcome.z[number] < 1.0) else "unsure"
 
     def measured(self, number: int, tags: Mapping[str, str]) -> Measured:
         """What one slice showed, for the page."""
@@ -84,8 +89,13 @@ def short_windows(rule: Rule) -> tuple[int, ...]:
 def judge(
     rule: Rule, signal: Signal, live: LiveArrays, bases: Mapping[int, tuple[Sums, Ints]], past: SignalHistory,
     parents: Ints, members: Bools, alphas: Floats, closed_end: int, levels: Mapping[int, float],
+    explained_until: Ints,
 ) -> Judged:  # fmt: skip
-    """Judge one rule. `bases` by window; `levels` maps slices to the factor of an accepted new level."""
+    """Judge one rule.
+
+    `bases` by window; `levels` maps slices to the factor of an accepted new level. `explained_until` (S,) is the last
+    minute that an incident already explains: windows that reach back to it open nothing.
+    """
     kind = KINDS[rule.kind]
     options = _in_parts(rule.options, signal.scale)
     outcomes: dict[int, Outcome] = {}
@@ -114,14 +124,16 @@ def judge(
         exceed &= ~new | exceed[parents]
         outcomes[window] = outcome
         if window in short_windows(rule):
-            alive |= outcome.effect >= CLOSE_EFFECT
-        exceed &= alive
+            alive |= (outcome.effect >= CLOSE_EFFECT) & (outcome.p <= ALIVE_P)
+        exceed &= alive & (live.end - window > explained_until)
+        earlier = hit.copy()
         hit |= exceed
         strict |= exceed & very
         if best is None:
             best = outcome
         else:
-            better = _rank(outcome, exceed) < _rank(best, hit & ~exceed)
+            # the shortest window that is past its level tells best what is going on; else the least likely one
+            better = ~earlier & (_rank(outcome, exceed) < _rank(best, earlier))
             window_of = np.where(better, window, window_of)
             best = outcome.where(better, best)
     return Judged(rule, signal, outcomes, best or Outcome.silent(live.slices), window_of, hit, strict, no_history)

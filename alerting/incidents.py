@@ -80,6 +80,7 @@ class Incident(msgspec.Struct, kw_only=True):
     state: State = "firing"
     closed_ms: int | None = None
     quiet_ms: int = 0
+    active_ms: int = 0
     seen_ms: int = 0
     latest: Measured | None = None
     rest_value: float | None = None
@@ -149,7 +150,7 @@ def advance(incident: Incident, seen: Observation, now_ms: int, holds: Holds) ->
         return incident, None
     if seen == "active":
         change: Change | None = "firing" if incident.state == "resolving" else None
-        return msgspec.structs.replace(incident, state="firing", quiet_ms=0, seen_ms=now_ms), change
+        return msgspec.structs.replace(incident, state="firing", quiet_ms=0, seen_ms=now_ms, active_ms=now_ms), change
     if seen != "quiet":
         return msgspec.structs.replace(incident, seen_ms=now_ms), None
     if incident.state == "firing":

@@ -17,12 +17,16 @@ from alerting.incidents import slice_name
 from alerting.localise import KEY_ORDER, Audience, Explanation, describe, explain
 from alerting.page import number
 from alerting.rules.evidence import Bools, Options, divide
+from alerting.rules.tails import gamma_upper
 from alerting.signals import Signal
 from alerting.slices import contradicts
 
 ROUNDS_MAX = 3
 REST_EXCESS_SHARE = 0.5
 """A leader whose excess is explained by less than this share asks for an explanation of its own."""
+REST_P = 1e-4
+"""What a slice shows without a cohort must be this unlikely, to be a second trouble and not the first one's noise."""
+REST_PHI = 0.04
 SHORTFALL = 0.75
 """A session's bitrate counts as bad below this part of everyone's."""
 
@@ -158,9 +162,13 @@ def _is_normal(bad: Audience, left: Bools, suspect: Suspect, options: Options) -
     everyone = float(bad.x_before.sum() / max(bad.y_before.sum(), 1e-9))
     prior = 20.0 * float(bad.y.sum()) / max(float((bad.y > 0).sum()), 1.0)
     expected = float((before.x_before.sum() + prior * everyone) / (before.y_before.sum() + prior))
+    if rate < options.effect * expected:
+        return True
     wrong = int(((sub.x > 0) & (sub.y > 0)).sum())
-    sessions = wrong * max(1.0 - expected / rate, 0.0) * bad.weight if rate > 0 else 0.0
-    return rate < options.effect * expected or sessions < options.excess
+    unit = float((sub.x * sub.x).sum() / sub.x.sum())
+    k, mean = np.array([sub.x.sum() / unit]), np.array([expected * sub.y.sum() / unit])
+    p = float(gamma_upper(k, mean, mean + REST_PHI * mean * mean)[0])
+    return p > REST_P or wrong * (1.0 - expected / rate) * bad.weight < options.excess
 
 
 def _figures(item: Explanation, audience: Audience, bad: Audience, signal: Signal) -> dict[str, Any]:

@@ -204,7 +204,8 @@ def _score(
     rows: list[tuple[Cohort, float, float, float]] = []
     for size in range(TAGS_MAX + 1):
         for bits in combinations(range(len(candidates)), size):
-            cohort = {candidates[bit][0]: candidates[bit][1] for bit in bits}
+            pairs = sorted((candidates[bit][:2] for bit in bits), key=lambda pair: KEY_ORDER.index(pair[0]))
+            cohort = dict(pairs)
             if len(cohort) < size:
                 continue  # two values of one key: nobody has both
             k, y, x_before, y_before = leaves.sums(sum(1 << bit for bit in bits))

@@ -74,7 +74,7 @@ class StoreReader:
         final = " FINAL" if table == "minutes" else ""
         sql = (
             f"SELECT cube, toInt64(intDiv(toUnixTimestamp(minute), 60)) AS m{keys}, {self._sums()}"
-            f" FROM {table}{final} WHERE cube IN {{cubes:Array(String)}} AND {where} GROUP BY cube, m{keys}"
+            f" FROM {table}{final} WHERE cube IN {{cubes:Array(String)}} AND {where} GROUP BY `cube`, m{keys}"
         )
         found = self._store.query_arrow(sql, {**parameters, "cubes": list(self.index.by_cube)})
         return self._rows(found)
@@ -227,7 +227,8 @@ class StoreReader:
             "low": (onset_ms - before_ms) // 1000, "onset": onset_ms // 1000, "high": now_ms // 1000,
         }  # fmt: skip
         where = (
-            "kind IN ('unique', 'timeout') AND minute >= toDateTime({low:Int64}) AND minute <= toDateTime({high:Int64})"
+            "row_kind IN ('unique', 'timeout', 'resumed')"
+            " AND minute >= toDateTime({low:Int64}) AND minute <= toDateTime({high:Int64})"
         )
         sessions = int(self._store.query(f"SELECT uniq(session_id) FROM heartbeats WHERE {where}", parameters)[0][0])
         every = -(-sessions // SESSIONS_MAX) or 1

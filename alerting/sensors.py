@@ -20,7 +20,7 @@ from alerting.rules import KINDS
 from alerting.rules.evidence import Ints, Sums
 from alerting.ruleset import Rule
 from alerting.signals import STARTUP_BOUND_MS, Past, Signal, signal_of
-from alerting.slices import SliceIndex, nested
+from alerting.slices import SliceIndex, contradicts, nested
 from tocsin.adapters.store.port import Store
 from tocsin.model.catalogue import METRICS
 from tocsin.model.cubes import DEFAULT_CUBES, Cube
@@ -131,8 +131,14 @@ class Sensors:
             self._bases[rule.name] = bases
         self._bases_at = self.live.end * 1000 + self.live.end - closed
 
-    def judge(self, now_ms: int, levels: Mapping[str, Mapping[int, float]]) -> dict[str, Judged]:
-        """Every enabled catalogue rule's answer, by rule name; `levels` by rule and slice."""
+    def judge(
+        self, now_ms: int, levels: Mapping[str, Mapping[int, float]],
+        explained: Mapping[str, Sequence[tuple[Mapping[str, str], int]]],
+    ) -> dict[str, Judged]:  # fmt: skip
+        """Every enabled catalogue rule's answer, by rule name.
+
+        `levels` by rule and slice; `explained` by rule: cohorts of incidents past, and the last ms that they were bad.
+        """
         tested = sum(KINDS[rule.kind].tested for rule in self._rules)
         alphas = self._budget.alphas(self.index.dimensions(), tested)
         parents = self.index.parents()
@@ -141,9 +147,19 @@ class Sensors:
             rule.name: evaluate.judge(
                 rule, self.signals[rule.name], self.live, self._bases[rule.name], self._past[rule.name], parents,
                 self.index.members(rule.slices), alphas, closed, levels.get(rule.name, {}),
+                self._explained_until(explained.get(rule.name, ())),
             )
             for rule in self._rules
         }  # fmt: skip
+
+    def _explained_until(self, past: Sequence[tuple[Mapping[str, str], int]]) -> Ints:
+        """The last minute that an incident explains, by slice; every slice that its cohort's sessions are in counts."""
+        until = np.full(len(self.index), -1, np.int64)
+        for cohort, last_ms in past:
+            for number in range(len(self.index)):
+                if not contradicts(cohort, self.index.tags(number)):
+                    until[number] = max(until[number], last_ms // MINUTE_MS)
+        return until
 
     def onset_ms(self, judged: Judged, number: int, now_ms: int) -> int:
         """Since when a slice has been bad: back over minutes past half-way from the baseline to now's value, ms."""

@@ -30,17 +30,18 @@ def _outcome(name: str) -> str:
     return f"outcome = {OUTCOMES.index(name)}"
 
 
+_UNIQUE = "row_kind = 'unique'"
 RAW: Mapping[str, str] = {
-    "heartbeats": "kind = 'unique'",
-    "attempts": "seq = 0 AND kind = 'unique'",
-    "plays": "startup_ms >= 0 AND kind = 'unique'",
-    "ended": "outcome > 0",
+    "heartbeats": "row_kind = 'unique'",
+    "attempts": "seq = 0 AND row_kind = 'unique'",
+    "plays": "startup_ms >= 0 AND row_kind = 'unique'",
+    "ended": f"({_UNIQUE} AND outcome > 0 OR row_kind = 'timeout') - (row_kind = 'resumed')",
     "completed": _outcome("completed"),
     "quits": _outcome("quit"),
     "failed": _outcome("failed"),
     "start_failed": _outcome("start_failed"),
     "exits_before_start": f"{_outcome('exit_before_start')} AND startup_wait_ms >= {EBVS_WAIT_MS} AND error_fatal = 0",
-    "timeouts": _outcome("timeout"),
+    "timeouts": f"({_UNIQUE} AND {_outcome('timeout')} OR row_kind = 'timeout') - (row_kind = 'resumed')",
     "startup_ms": "greatest(startup_ms, 0)",
     "lag_ms": "greatest(received_ms - ts_ms - shift_ms, 0)",
 }
@@ -78,7 +79,7 @@ class Past:
 
     def raw_sql(self) -> str:
         """The same of one raw heartbeat."""
-        return f"toInt64({_PAST_RAW[self.histogram]} >= {self.bound_exact_ms} AND kind = 'unique')"
+        return f"toInt64({_PAST_RAW[self.histogram]} >= {self.bound_exact_ms} AND row_kind = 'unique')"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import StaticPool
 
 from tocsin.adapters.state.port import (
     ActionRow,
@@ -64,7 +64,7 @@ def _engine(path: Path | None) -> Engine:
     if path is None:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
-        engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_MS / 1000})
+        engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
@@ -177,9 +177,10 @@ class SqliteTx:
     ) -> list[ActionRow]:  # fmt: skip
         """Oldest first."""
         query = select(ACTIONS).where(ACTIONS.c.created_ms >= since_ms)
-        for column, wanted in ((ACTIONS.c.incident_id, incident_id), (ACTIONS.c.action, action), (ACTIONS.c.state, state)):
-            if wanted:
-                query = query.where(column == wanted)
+        wanted = {ACTIONS.c.incident_id: incident_id, ACTIONS.c.action: action, ACTIONS.c.state: state}
+        for column, value in wanted.items():
+            if value:
+                query = query.where(column == value)
         return [
             ActionRow(
                 row.id, row.incident_id, row.action, cast("ActionState", row.state), row.created_ms, row.finished_ms,

@@ -1,4 +1,4 @@
-"""Tables of incidents, silences, declared events, deliveries and actions: one SQLAlchemy Core schema for every database.
+"""Tables of incidents, silences, events, deliveries and actions: one SQLAlchemy Core schema for every database.
 
 Documents (`doc`) are JSON that their owner reads and writes; columns are what is searched by.
 """
