@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from ingest.columns import Placed, build, session_hashes, split
+from ingest.columns import Placed, build, payloads, session_hashes, split
 from ingest.formats.heartbeat import Refusal
 from ingest.limits import SessionBuckets
 from ingest.settings import IngestSettings
@@ -299,7 +299,7 @@ class Batcher:
                 return []
             columns, hashes = columns.take(kept), hashes[kept]
         partition = (hashes % np.uint64(self._writer.partitions)).astype(np.int64)
-        return [(number, columnar.encode(part)) for number, part in split(columns, partition)]
+        return [(number, payload) for number, part in split(columns, partition) for payload in payloads(part)]
 
 
 def _settle(batch: Sequence[Submission], error: TocsinError | None) -> None:

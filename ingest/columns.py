@@ -19,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 
 from ingest.formats.heartbeat import Part
 from ingest.tagging import NO_TAGS, Tagger, TagSet
-from tocsin.model.columnar import HeartbeatBatch, Int64s, TextColumn, from_rows
+from tocsin.model.columnar import HeartbeatBatch, Int64s, TextColumn, encode, from_rows
 from tocsin.model.heartbeat import NUMERIC, OUTCOMES, REASONS, STATES, Event, PlaybackError
 from tocsin.model.tags import IDENTITY_KEYS
 
@@ -32,6 +32,8 @@ _SESSION, _REASON, _STATE, _OUTCOME, _BITRATE, _ERROR, _TAGS = (
 _REASON_CODE = {name: code for code, name in enumerate(REASONS)}
 _STATE_CODE = {name: code for code, name in enumerate(STATES)}
 _OUTCOME_CODE: dict[str | None, int] = {name or None: code for code, name in enumerate(OUTCOMES)}
+PAYLOAD_BYTES_MAX = 4 * 1024 * 1024
+"""Half of what a Kafka topic of ours takes as one message."""
 
 
 @dataclass(slots=True)
@@ -103,6 +105,16 @@ def split(batch: HeartbeatBatch, partition: Int64s) -> list[tuple[int, Heartbeat
         numbers = dict(zip(names, rows, strict=False))
         parts.append((number, HeartbeatBatch(ids[start:end], numbers, text)))
     return parts
+
+
+def payloads(batch: HeartbeatBatch, bytes_max: int = PAYLOAD_BYTES_MAX) -> list[bytes]:
+    """The batch as log payloads: one, or halves of halves where free text makes one larger than the log takes."""
+    payload = encode(batch)
+    n = len(batch)
+    if len(payload) <= bytes_max or n == 1:
+        return [payload]
+    halves = (np.arange(n // 2), np.arange(n // 2, n))
+    return [part for rows in halves for part in payloads(batch.take(rows), bytes_max)]
 
 
 def _repeated(texts: Sequence[str], counts: Int64s) -> TextColumn:

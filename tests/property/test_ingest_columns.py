@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.columns import Placed, build, session_hashes, split
+from ingest.columns import Placed, build, payloads, session_hashes, split
 from ingest.formats.heartbeat import BodyError, parse
 from ingest.settings import BULK_LIMITS, PUBLIC_LIMITS
 from ingest.stats import Stats
@@ -112,6 +112,18 @@ def test_columns_equal_a_plain_loop(envelopes: list[dict[str, Any]]) -> None:
             assert part.numbers[name].tolist() == [row[name] for row in wanted], name
         for name in TEXT_COLUMNS:
             assert part.text[name].texts() == [row[name] for row in wanted], name
+
+
+@settings(deadline=None)
+@given(st.lists(EVENTS, min_size=1, max_size=12), st.integers(500, 3_000))
+def test_payloads_stay_within_their_bytes(events: list[dict[str, Any]], bytes_max: int) -> None:
+    """A batch too large for one payload becomes several, in order, each within the bound or of one heartbeat."""
+    body = msgspec.json.encode({"schema": "tocsin.heartbeat/1", "sent_ts_ms": 1, "events": events})
+    batch = build([Placed(part, "", "", 1, 0) for part in parse(body, BULK_LIMITS).parts], Tagger(Stats()))
+    made = payloads(batch, bytes_max)
+    parts = [columnar.decode(payload) for payload in made]
+    assert [one for part in parts for one in part.session_ids] == [one["session_id"] for one in events]
+    assert all(len(payload) <= bytes_max or len(part) == 1 for payload, part in zip(made, parts, strict=True))
 
 
 @settings(deadline=None)
