@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ from tocsin.model.records import TICK
 SESSION_TIMEOUT_S = 10.0
 HEARTBEAT_S = 2.0
 TICK_CHECK_S = 0.25
+UPKEEP_PARTITION = 0
+"""Its owner does what only one worker may do; two that overlap in a rebalance store the same."""
 EXIT_FAILED = 70
 """Exit status of a worker that ended itself (EX_SOFTWARE): its supervisor starts it again."""
 log = structlog.get_logger(__name__)
@@ -49,12 +51,18 @@ class WorkerSettings:
     group: str
 
 
-def run_worker(settings: WorkerSettings, new_job: Callable[[int], PartitionJob], now_ms: Callable[[], int]) -> None:
+def run_worker(
+    settings: WorkerSettings,
+    new_job: Callable[[int], PartitionJob],
+    now_ms: Callable[[], int],
+    upkeep: Sequence[tuple[float, Callable[[], object]]] = (),
+) -> None:
     """Count partitions until SIGTERM; `new_job(partition)` makes the job of a partition that is newly owned.
 
     `now_ms` is compared with append times to see when a tick is due: the wall clock of the broker's machines.
+    `upkeep`: (period in s, blocking task) such as folding minutes, run by the one worker that owns partition 0.
     """
-    worker = CountingWorker(settings, new_job, now_ms)
+    worker = CountingWorker(settings, new_job, now_ms, upkeep)
     # Faust's own worker handles SIGTERM and SIGINT and ends by SystemExit, its status telling whether it crashed.
     worker.app.Worker(loglevel=logging.WARNING, redirect_stdouts=False).execute_from_commandline()
 
@@ -84,15 +92,20 @@ class CountingWorker:
     """Routes what Faust delivers to one `Lane` a partition, and ticks partitions that fall silent."""
 
     def __init__(
-        self, settings: WorkerSettings, new_job: Callable[[int], PartitionJob], now_ms: Callable[[], int]
+        self,
+        settings: WorkerSettings,
+        new_job: Callable[[int], PartitionJob],
+        now_ms: Callable[[], int],
+        upkeep: Sequence[tuple[float, Callable[[], object]]],
     ) -> None:
         self._settings = settings
         self._now_ms = now_ms
+        self._upkeep = upkeep
         self._new_job = new_job
         self._lanes: dict[int, Lane] = {}
         self._resting: dict[int, PartitionJob] = {}
         self._writer: LogWriter | None = None
-        self._ticking: asyncio.Task[None] | None = None
+        self._background: list[asyncio.Task[None]] = []
         self.app = make_app(settings)
         channel = self.app.topic(settings.topic.name, acks=False, value_type=bytes, value_serializer="raw")
         self.app.agent(channel, concurrency=1, name="count")(self._count)
@@ -126,9 +139,11 @@ class CountingWorker:
                 self._lanes[place.partition] = lane
         # What another worker owns now will have moved on when it comes back.
         self._resting.clear()
-        if self._ticking is None:
-            self._ticking = asyncio.create_task(self._tick(), name="ticks")
-            self._ticking.add_done_callback(self._ended)
+        if not self._background:
+            work = [self._tick(), *(self._keep_up(every_s, task) for every_s, task in self._upkeep)]
+            self._background = [asyncio.create_task(one) for one in work]
+            for started in self._background:
+                started.add_done_callback(self._ended)
         log.info("partitions assigned", partitions=sorted(self._lanes))
 
     async def _revoked(self, _app: Any, revoked: Iterable[TP], *_: Any, **__: Any) -> None:
@@ -138,8 +153,8 @@ class CountingWorker:
         self._resting = {lane.partition: lane.job for lane in lanes}
 
     async def _before_shutdown(self, _app: Any, *_: Any, **__: Any) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
+        for running in self._background:
+            running.cancel()
         lanes, self._lanes = list(self._lanes.values()), {}
         await asyncio.gather(*(lane.stop() for lane in lanes))
         if self._writer is not None:
@@ -161,6 +176,16 @@ class CountingWorker:
                 await asyncio.to_thread(self._append_ticks, due)
             except UnavailableError as error:
                 log.warning("no tick appended", error=str(error))
+
+    async def _keep_up(self, every_s: float, task: Callable[[], object]) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            if UPKEEP_PARTITION not in self._lanes:
+                continue
+            try:
+                await asyncio.to_thread(task)
+            except UnavailableError as error:
+                log.warning("upkeep waits", error=str(error))
 
     def _append_ticks(self, partitions: list[int]) -> None:
         if self._writer is None:

@@ -48,11 +48,13 @@ ERRORS = ("net.timeout", "media.decode", "drm.denied")
 class Audience:
     """Heartbeats (one a row, columns of a batch plus tags, `session_id` and `fate`), and requests in sending order.
 
-    `fate` is what counting must make of a row: `aggregated`, `late` or `future`.
+    `sent_ms`: when each request is sent, rising. `fate` is what counting must make of a row: `aggregated`, `late` or
+    `future`.
     """
 
     rows: pd.DataFrame
     requests: list[npt.NDArray[np.int64]]
+    sent_ms: list[int]
     sent_twice: int
     delayed: int
 
@@ -70,13 +72,19 @@ def as_batch(rows: pd.DataFrame) -> HeartbeatBatch:
     return from_rows(list(rows["session_id"]), numbers, text)
 
 
-def make(seed: int, base_ms: int, sessions: int = 300) -> Audience:
-    """The audience of a seed whose last heartbeats end just before `base_ms`."""
+def make(seed: int, base_ms: int, sessions: int = 300, span_ms: int = SPAN_MS, silent_share: float = 0.0) -> Audience:
+    """The audience of a seed whose last heartbeats end just before `base_ms`; `silent_share` of it never says the end.
+
+    With a `span_ms` of more than the lateness `fate` is no longer right for delayed requests.
+    """
     rng = np.random.default_rng(seed)
     made: list[dict[str, Any]] = []
     for number in range(sessions):
-        start_ms = base_ms - 20_000 - int(rng.integers(20_000, SPAN_MS - 40_000))
-        made += _session(rng, f"s{seed}-{number:05d}", start_ms, base_ms, "aggregated")
+        start_ms = base_ms - 20_000 - int(rng.integers(20_000, span_ms - 40_000))
+        one = _session(rng, f"s{seed}-{number:05d}", start_ms, base_ms, "aggregated")
+        if rng.random() < silent_share:
+            one[-1]["outcome"] = 0
+        made += one
     for number in range(max(2, sessions // 20)):
         start_ms = base_ms - LONG_AGO_MS - int(rng.integers(0, 60_000))
         made += _session(rng, f"old{seed}-{number:04d}", start_ms, start_ms + 120_000, "late")
@@ -84,11 +92,10 @@ def make(seed: int, base_ms: int, sessions: int = 300) -> Audience:
         start_ms = base_ms + FUTURE_MS
         made += _session(rng, f"clock{seed}-{number:02d}", start_ms, start_ms + 40_000, "future")
     rows = pd.DataFrame(made)
-    requests, twice, delayed = _requests(rng, rows)
-    return Audience(rows, requests, twice, delayed)
+    return _sent(rng, rows, span_ms)
 
 
-def _requests(rng: np.random.Generator, rows: pd.DataFrame) -> tuple[list[npt.NDArray[np.int64]], int, int]:
+def _sent(rng: np.random.Generator, rows: pd.DataFrame, span_ms: int) -> Audience:
     """Cut each session into requests of a few heartbeats, order them by time, delay some, send some twice."""
     cut: list[tuple[float, npt.NDArray[np.int64]]] = []
     repeats: list[tuple[float, npt.NDArray[np.int64]]] = []
@@ -101,7 +108,7 @@ def _requests(rng: np.random.Generator, rows: pd.DataFrame) -> tuple[list[npt.ND
             request = positions[at : at + size]
             at += size
             # Old and future sessions arrive among the others.
-            when = float(rows["ts_ms"].iloc[request[-1]]) if fate == "aggregated" else last_ms - rng.random() * SPAN_MS
+            when = float(rows["ts_ms"].iloc[request[-1]]) if fate == "aggregated" else last_ms - rng.random() * span_ms
             if fate == "aggregated" and rng.random() < 0.05:
                 delayed += 1
                 when = last_ms + rng.random() * 1000
@@ -109,13 +116,15 @@ def _requests(rng: np.random.Generator, rows: pd.DataFrame) -> tuple[list[npt.ND
             if fate == "aggregated" and rng.random() < 0.05:
                 repeats.append((when + rng.random() * 60_000, request))
     ordered = sorted([*cut, *repeats], key=lambda pair: (pair[0], pair[1][0]))
-    return [request for _, request in ordered], len(repeats), delayed
+    return Audience(
+        rows, [request for _, request in ordered], [int(when) for when, _ in ordered], len(repeats), delayed
+    )
 
 
 def _positions_by_session(rows: pd.DataFrame) -> list[tuple[str, npt.NDArray[np.int64]]]:
-    groups = rows.groupby("session_id", sort=False).indices
     fates = rows["fate"].to_numpy()
-    return [(str(fates[positions[0]]), positions.astype(np.int64)) for positions in groups.values()]
+    grouped = (np.asarray(at, np.int64) for at in rows.groupby("session_id", sort=False).indices.values())
+    return [(str(fates[positions[0]]), positions) for positions in grouped]
 
 
 def _session(
@@ -123,7 +132,12 @@ def _session(
 ) -> list[dict[str, Any]]:
     """One playback: start-up, playing with stalls and switches, an end; heartbeats every 10 s."""
     tags = {key: str(rng.choice(values)) for key, values in CHOICES.items()}
-    shared = {"session_id": session_id, "fate": fate, "sdk": "e2e/1", "sample_k": int(rng.choice([1, 1, 1, 4]))}
+    shared: dict[str, Any] = {
+        "session_id": session_id,
+        "fate": fate,
+        "sdk": "e2e/1",
+        "sample_k": int(rng.choice([1, 1, 1, 4])),
+    }
     fails_to_start = rng.random() < 0.05
     beats = 1 if fails_to_start else int(rng.integers(3, 40))
     rows: list[dict[str, Any]] = []
@@ -136,7 +150,7 @@ def _session(
         ts_ms += interval_ms
         if seq > 2 and rng.random() < 0.03:
             tags = tags | {"cdn": str(rng.choice(CHOICES["cdn"]))}
-        row = dict.fromkeys(BATCH_COLUMNS, 0) | shared | tags | {"error": "", "error_message": ""}
+        row: dict[str, Any] = dict.fromkeys(BATCH_COLUMNS, 0) | shared | tags | {"error": "", "error_message": ""}
         row |= {"seq": seq, "ts_ms": ts_ms, "interval_ms": interval_ms, "startup_ms": -1}
         row |= {"received_ms": ts_ms + int(rng.integers(20, 2_000))}
         if seq == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streaming_jobs.committer import Committer
 from streaming_jobs.faust_worker import WorkerSettings, run_worker
+from streaming_jobs.fold import Folder
 from streaming_jobs.partition_job import PartitionJob
 from streaming_jobs.steps.settings import CountingSettings
 from tocsin.adapters.log.kafka import KafkaTopic, ensure_topic
@@ -12,6 +13,7 @@ from tocsin.app.config import Config
 from tocsin.app.jobs import counting as configured
 
 GROUP = "tocsin-jobs"
+FOLD_EVERY_S = 10.0
 
 
 def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> None:
@@ -22,11 +24,13 @@ def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> 
     """
     topic = KafkaTopic.of_url(config.log)
     ensure_topic(topic, config.partitions)
-    committer = Committer(ClickHouseStore(config.store_dsn, config.keep_days), topic.name)
+    store = ClickHouseStore(config.store_dsn, config.keep_days)
+    committer = Committer(store, topic.name)
     settings = counting or configured(config)
     now_ms = config.clock.now_ms
     run_worker(
         WorkerSettings(topic, GROUP),
         lambda partition: PartitionJob(partition, committer, config.declared_cubes, settings, now_ms),
         now_ms,
+        [(FOLD_EVERY_S, Folder(store, config.partitions, settings))],
     )
