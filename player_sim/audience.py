@@ -155,6 +155,7 @@ class World:
         self.title_shares: Floats = shares / shares.sum()
         self.isp_quality: Floats = rng.lognormal(0, 0.2, len(self.isps))
         self.region_cdn: Floats = np.array([_cdn_shares(region, config.cdn_shares) for region in config.regions])
+        self._hour: tuple[int, Floats] = (-1, np.zeros((60, 0, 0)))
         self._phases: Floats = rng.uniform(0, 2 * np.pi, (3, len(self.isps)))
 
     @property
@@ -181,15 +182,26 @@ class World:
     def wire_tags(self, stream: int, cdn: int, device: int, app: int, player: int, network: int) -> dict[str, str]:
         """The tags that a player sends, by their names on the wire; country and network are the server's to know."""
         title = int(self.stream_title[stream])
-        channel = self.kinds[title] == "channel"
-        name = self.players[player]
         return {
-            "content.id": self.titles[title], "content.type": self.kinds[title], "stream.id": self.streams[stream],
-            "stream.type": "live" if channel else "vod", "stream.format": "dash" if name == "shaka" else "hls",
-            "cdn.name": self.cdns[cdn], "player.name": name, "player.version": f"{name}-1",
+            "content.id": self.titles[title], "content.type": self.derived("kind", title),
+            "stream.id": self.streams[stream], "stream.type": self.derived("mode", title),
+            "stream.format": self.derived("format", player), "cdn.name": self.cdns[cdn],
+            "player.name": self.players[player], "player.version": self.derived("player_version", player),
             "app.version": self.apps[app], "device.category": self.devices[device],
-            "os.name": self.config.devices[device].os, "network.type": self.networks[network],
+            "os.name": self.derived("os", device), "network.type": self.networks[network],
         }  # fmt: skip
+
+    def derived(self, key: str, code: int) -> str:
+        """The value of a key that follows from a title (kind, mode), player (format, player_version) or device (os)."""
+        if key == "kind":
+            return self.kinds[code]
+        if key == "mode":
+            return "live" if self.kinds[code] == "channel" else "vod"
+        if key == "format":
+            return "dash" if self.players[code] == "shaka" else "hls"
+        if key == "player_version":
+            return f"{self.players[code]}-1"
+        return self.config.devices[code].os
 
     @cached_property
     def week(self) -> Floats:
@@ -216,6 +228,12 @@ class World:
         total = sum(region.share for region in self.config.regions)
         return result * (per_minute / total)
 
+    def _intensity_of_hour(self, hour: int) -> Floats:
+        """`intensity` of an hour's minutes; the last hour asked for is kept."""
+        if self._hour[0] != hour:
+            self._hour = (hour, self.intensity(np.arange(hour * 60, hour * 60 + 60)))
+        return self._hour[1]
+
     def weather(self, minute: int) -> Floats:
         """Factor on the stall rate of each network in an epoch minute, shape (isps,): slow waves of three periods."""
         periods = np.array([23.0, 61.0, 157.0])[:, None]
@@ -227,7 +245,7 @@ class World:
 
         A boost adds plays of its own, or takes some of the usual ones away: the rest of the minute stays the same.
         """
-        intensity = self.intensity(np.array([minute]))[0]
+        intensity = self._intensity_of_hour(minute // 60)[minute % 60]
         usual = self._draw(np.random.default_rng([self.seed, minute]), minute, intensity, -1)
         groups = []
         for ordinal, boost in enumerate(boosts):

@@ -5,7 +5,7 @@ They are numpy record types, so that the compiled state machine reads and writes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ SESSION = np.dtype(
         ("loops", "i8"), ("live", "i8"), ("started", "i8"), ("gave_up", "i8"), ("fails_at_ms", "i8"),
         ("pending_startup_ms", "i8"), ("pending_error", "i8"), ("pending_fatal", "i8"), ("killed", "i8"),
         ("closes_page", "i8"), ("rung", "i8"), ("rung_target", "i8"), ("bits_rest", "i8"), ("frames_rest", "i8"),
-        ("segment_rest_ms", "i8"), ("row", "i8"),
+        ("segment_rest_ms", "i8"), ("row", "i8"), ("silent", "i8"),
         ("hazard", "f8"), ("startup_plan_ms", "f8"), ("patience_ms", "f8"), ("intent_ms", "f8"),
         ("start_fail_share", "f8"), ("stall_rate", "f8"), ("stall_median_ms", "f8"), ("seek_rate", "f8"),
         ("pause_rate", "f8"), ("error_rate", "f8"), ("fatal_rate", "f8"), ("av_mean_ms", "f8"), ("av_sd_ms", "f8"),
@@ -44,7 +44,8 @@ SESSION = np.dtype(
     ]
 )  # fmt: skip
 """`row` is a number of its own in order of arrival; rates are events a millisecond of playing; `*_rest` carry what
-rounding left over; `leave_ms` is when the viewer's patience or intent ends."""
+rounding left over; `silent` marks an end that nobody was told of; `leave_ms` is when the viewer's patience or
+intent ends."""
 
 HEARTBEAT = np.dtype(
     [
@@ -79,6 +80,14 @@ def neutral_modifiers(n: int) -> Records:
     for name in ("stall_rate", "stall_length", "startup", "error_rate", "fatal_rate"):
         modifiers[name] = 1.0
     return modifiers
+
+
+def joined(parts: Sequence[Records], dtype: np.dtype[np.void]) -> Records:
+    """The records one after the other; as plain bytes they are copied ten times as fast."""
+    raw = np.dtype((np.void, dtype.itemsize))
+    if not parts:
+        return np.zeros(0, dtype)
+    return np.concatenate([np.ascontiguousarray(part).view(raw) for part in parts]).view(dtype)
 
 
 def columns_of(rows: Records, received_ms: Int64s | None = None) -> Mapping[str, Int64s]:

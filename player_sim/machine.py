@@ -64,14 +64,22 @@ def _normal(s: Record) -> float:
 
 
 @compiled
+def _bell(s: Record) -> float:
+    """Mean 0, sd 1, bell-shaped within ±3: three uniforms, where tails do not matter and time does."""
+    return (_uniform(s) + _uniform(s) + _uniform(s) - 1.5) * 2.0
+
+
+@compiled
 def _poisson(s: Record, mean: float) -> int:
     if mean > 30.0:
-        return max(0, int(np.rint(mean + np.sqrt(mean) * _normal(s))))
+        return max(0, int(np.rint(mean + np.sqrt(mean) * _bell(s))))
+    u = _uniform(s)
     count = 0
-    left = _exponential(s)
-    while left < mean:
+    chance = np.exp(-mean)
+    while u > chance and count < 200:
+        u -= chance
         count += 1
-        left += _exponential(s)
+        chance *= mean / count
     return count
 
 
@@ -86,8 +94,8 @@ def _close_interval(s: Record, m: Record) -> None:
         n = s.playing_ms // 1000
         if n > 0:
             mean = s.av_mean_ms + m.av_shift_ms
-            total = int(np.rint(n * mean + np.sqrt(n) * s.av_sd_ms * _normal(s)))
-            spread = (n - 1) * s.av_sd_ms**2 * max(0.0, 1.0 + _normal(s) * np.sqrt(2.0 / max(n - 1, 1)))
+            total = int(np.rint(n * mean + np.sqrt(n) * s.av_sd_ms * _bell(s)))
+            spread = (n - 1) * s.av_sd_ms * s.av_sd_ms * (0.5 + _uniform(s))
             s.av_n = n
             s.av_sum_ms = total
             s.av_sumsq_ms2 = int(np.ceil(total * total / n + spread))
@@ -104,7 +112,7 @@ def _close_interval(s: Record, m: Record) -> None:
         failing = min(0.9, s.request_fail_share + m.request_failure)
         s.req_err_n = _poisson(s, segments * failing)
         s.req_n = segments + s.req_err_n
-        s.req_ms_sum = int(s.req_n * s.request_ms * np.exp(0.2 * _normal(s)))
+        s.req_ms_sum = int(s.req_n * s.request_ms * (0.7 + 0.6 * _uniform(s)))
         s.req_kb = s.bits_kb + s.bits_kb // 50
 
 
@@ -300,6 +308,7 @@ def _leave(s: Record, m: Record, ladder: Any, out: Any, count: int) -> int:
     started = s.started == 1
     s.state = _OVER
     if s.killed == 1 and s.gave_up == 0:
+        s.silent = 1
         return count
     reason = _EXIT if s.closes_page == 1 else _QUIT
     return int(_emit(s, m, ladder, out, count, reason, _S_QUIT, _QUITTED if started else _EXITED))

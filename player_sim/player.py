@@ -15,6 +15,7 @@ SWITCH_SPREAD_MS = 8_000
 """Players change CDN with their next segments, not all at once."""
 _ROWS = 65_536
 
+
 Influence = Callable[[Records, Records, int], None]
 """Changes the modifiers (second, shape (n,)) of sessions (first) for the minute or step that begins at an epoch ms."""
 
@@ -29,6 +30,7 @@ class Players:
         self.world = world
         self.now_ms = start_ms - start_ms % MINUTE_MS
         self.sessions: Records = np.zeros(0, layout.SESSION)
+        """In no order; those that are OVER are free places."""
         self.freezes: Records = np.zeros(len(world.streams), layout.FREEZE)
         self.boosts: tuple[Boost, ...] = ()
         self._minute = self.now_ms // MINUTE_MS - 1
@@ -36,6 +38,8 @@ class Players:
         self._ladder = np.array(LADDER_KBPS, np.int64)
         self._out: Records = np.zeros(_ROWS, layout.HEARTBEAT)
         self._drained: dict[tuple[int, int], float] = {}
+        self.silenced: Records = np.zeros(0, layout.SESSION)
+        """Sessions that were killed during the last whole minute played: they ended without a word."""
 
     @classmethod
     def stationary_at(cls, world: World, at_ms: int) -> Players:
@@ -48,7 +52,7 @@ class Players:
     def advance(self, until_ms: int, influence: Influence | None = None) -> Iterator[Records]:
         """Play up to `until_ms`; yields heartbeats (`layout.HEARTBEAT`), by session and time within one yield.
 
-        A yielded array is valid until the next one. Weather changes by the minute, so time is cut there.
+        A yielded array is the caller's to keep. Weather changes by the minute, so time is cut there.
         """
         while self.now_ms < until_ms:
             end_ms = min(until_ms, (self.now_ms // MINUTE_MS + 1) * MINUTE_MS)
@@ -65,6 +69,7 @@ class Players:
                 )
                 if count:
                     yield self._out[:count]
+                    self._out = np.empty(_ROWS, layout.HEARTBEAT)
             self.now_ms = end_ms
 
     def watching(self, cdn: int = -1, device: int = -1) -> int:
@@ -111,5 +116,13 @@ class Players:
         self._rows += len(arrivals)
         for (cdn, device), share in self._drained.items():
             self._move(arrivals, cdn, device, share, at_ms=0)
-        alive = self.sessions[self.sessions["state"] != layout.OVER]
-        self.sessions = np.concatenate([alive, arrivals])
+        over = self.sessions["state"] == layout.OVER
+        self.silenced = self.sessions[over & (self.sessions["silent"] == 1)]
+        free = np.flatnonzero(over)
+        if len(free) < len(arrivals):
+            spare = np.zeros(len(arrivals) + len(self.sessions) // 4, layout.SESSION)
+            spare["state"] = layout.OVER
+            free = np.concatenate([free, len(self.sessions) + np.arange(len(spare))])
+            self.sessions = layout.joined([self.sessions, spare], layout.SESSION)
+        self.sessions["silent"][free] = 0
+        self.sessions[free[: len(arrivals)]] = arrivals
