@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -122,10 +123,11 @@ class Fetcher:
         self.policy = policy
         self._clock = clock
         self._resolver = resolver
+        self._ssl_context = httpx.create_ssl_context()
 
     def session(self) -> FetchSession:
         """A fresh budget and fresh pins."""
-        return FetchSession(self.policy, self._clock, self._resolver)
+        return FetchSession(self.policy, self._clock, self._resolver, self._ssl_context)
 
 
 @dataclass
@@ -135,6 +137,7 @@ class FetchSession:
     policy: FetchPolicy
     clock: Callable[[], float]
     resolver: Resolver
+    ssl_context: ssl.SSLContext
     bytes_read: int = 0
     requests: int = 0
     _pins: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -143,7 +146,7 @@ class FetchSession:
         """Start the look's time; proxies and netrc of the environment are not for the probe."""
         self._deadline_s = self.clock() + self.policy.look_s_max
         self._request_until_s = self._deadline_s
-        transport = PinnedTransport(self._pin, lambda: self._request_until_s - self.clock())
+        transport = PinnedTransport(self._pin, lambda: self._request_until_s - self.clock(), self.ssl_context)
         self._client = httpx.Client(transport=transport, trust_env=False, follow_redirects=False)
 
     def __enter__(self) -> Self:
@@ -174,7 +177,7 @@ class FetchSession:
             try:
                 return Fetched(url, self._read(url, bytes_max, byterange), self.clock() - began_s)
             except _RedirectedError as redirect:
-                url = urljoin(url, redirect.location)
+                url = _joined(url, redirect.location)
             except _FAULTS as error:
                 raise OriginError(f"reading {_shown(url)}: {type(error).__name__}: {error}") from error
         raise RefusedError(f"reading {_shown(url)}: more than {self.policy.redirects_max} redirects")
@@ -267,6 +270,13 @@ class _RedirectedError(Exception):
     def __init__(self, location: str) -> None:
         super().__init__(location)
         self.location = location
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise RefusedError(f"reading {_shown(url)}: it redirects to what is no URL: {error}") from error
 
 
 def _shown(url: str) -> str:

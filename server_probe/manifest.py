@@ -7,6 +7,8 @@ names itself, or a master inside a master, is refused. DASH is not read yet and 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
@@ -97,14 +99,30 @@ def _parsed(text: str, url: str) -> Any:
         )
     if not text.lstrip("\ufeff \r\n").startswith("#EXTM3U"):
         raise ManifestError(f"reading manifest {url}: it does not start with #EXTM3U")
+    return m3u8.loads(text, uri=url)
+
+
+@contextmanager
+def _own_errors(url: str) -> Iterator[None]:
+    """What the m3u8 package, numbers and URLs in a playlist trip over becomes one error that names the manifest."""
     try:
-        return m3u8.loads(text, uri=url)
+        yield
+    except ManifestError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise ManifestError(f"reading manifest {url}: {type(error).__name__}: {error}") from error
 
 
 def parse_master(body: bytes, url: str) -> list[Variant]:
-    """The renditions, best bandwidth first; a bare media playlist is the one rendition "only"."""
+    """The renditions, best bandwidth first; a bare media playlist is the one rendition "only".
+
+    Raises `ManifestError`.
+    """
+    with _own_errors(url):
+        return _variants(body, url)
+
+
+def _variants(body: bytes, url: str) -> list[Variant]:
     parsed = _parsed(body.decode("utf-8", "replace"), url)
     if not parsed.is_variant:
         return [Variant("only", url)]
@@ -131,6 +149,11 @@ def parse_master(body: bytes, url: str) -> list[Variant]:
 
 def parse_media(body: bytes, url: str) -> Playlist:
     """The segments with their times; raises `ManifestError`, also for a master where segments should be."""
+    with _own_errors(url):
+        return _playlist(body, url)
+
+
+def _playlist(body: bytes, url: str) -> Playlist:
     parsed = _parsed(body.decode("utf-8", "replace"), url)
     if parsed.is_variant:
         raise ManifestError(f"reading manifest {url}: a master playlist where a media playlist should be")

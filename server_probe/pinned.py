@@ -99,9 +99,9 @@ class _Body(httpx.SyncByteStream):
 class PinnedTransport(httpx.BaseTransport):
     """httpx transport over `_Backend`: no proxies, no HTTP/2, two connections an origin at most."""
 
-    def __init__(self, gate: Gate, remaining: Remaining) -> None:
+    def __init__(self, gate: Gate, remaining: Remaining, ssl_context: ssl.SSLContext) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(),
+            ssl_context=ssl_context,
             max_connections=8,
             max_keepalive_connections=4,
             network_backend=_Backend(gate, remaining),

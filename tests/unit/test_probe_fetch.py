@@ -162,6 +162,7 @@ def test_redirects_pass_the_gate_again() -> None:
             "/port": redirects(inside + "/secret"),
             "/file": redirects("file:///etc/passwd"),
             "/loop": redirects("/loop"),
+            "/none": redirects("http://[::1"),
             "/ok": redirects("/body"),
             "/body": gives(b"body"),
         }
@@ -172,6 +173,8 @@ def test_redirects_pass_the_gate_again() -> None:
                 reading.manifest(base + "/file")
             with pytest.raises(RefusedError, match="more than 3 redirects"):
                 reading.manifest(base + "/loop")
+            with pytest.raises(OriginError, match="Invalid"):
+                reading.manifest(base + "/none")
             fetched = reading.manifest(base + "/ok")
             assert (fetched.url, fetched.body) == (base + "/body", b"body")
     assert inside_asked == []
