@@ -54,8 +54,12 @@ test: lint parts ## Everything that must be green: lint, all suites, real Kafka,
 	cd sdk/js && npm test --silent && npm run --silent size
 	$(BIN)/pytest tests
 
+.PHONY: servers
+servers: setup ## Install the tests' servers alone: Kafka (Maven), ClickHouse (npm)
+	deploy/install-servers
+
 .PHONY: e2e-kafka
-e2e-kafka: parts ## One audience through both runners, with kills; equal to a pandas oracle
+e2e-kafka: servers ## One audience through both runners, with kills; equal to a pandas oracle
 	$(BIN)/pytest -s tests/e2e/test_kafka_line.py
 
 .PHONY: e2e-replay

@@ -254,8 +254,8 @@ def count_distributed(audience: audiences.Audience, run: Distributed, seen: Seen
 def close_minute(run: Distributed, store: ClickHouseStore) -> None:
     """Ticks carry every partition past the minute in which sending ended; then the workers leave and all is folded."""
     passed_ms = (time.time_ns() // 60_000_000_000 + 1) * 60_000
-    oldest = "SELECT min(newest) FROM (SELECT max(append_ms) AS newest FROM deltas WHERE cube = 'ledger' GROUP BY log_partition)"
-    run.wait(lambda: bool(store.query(oldest)[0][0] >= passed_ms), "ticks past the minute")
+    newest = "SELECT log_partition, max(append_ms) FROM deltas WHERE cube = 'ledger' GROUP BY log_partition"
+    run.wait(lambda: min(int(ms) for _, ms in store.query(newest)) >= passed_ms, "ticks past the minute")
     for worker in run.workers:
         run.stop(worker, signal.SIGTERM)
     line.fold(store)

@@ -11,6 +11,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tocsin.app.config import ENV_PREFIX, Config
+
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = {"ingest", "jobs", "query", "alerting", "probe"}
 
@@ -51,6 +53,13 @@ def test_every_role_and_neighbour_is_a_service(compose: dict[str, Any]) -> None:
         if name in ROLES:
             assert service["command"] == [name]
             assert service["read_only"] is True
+
+
+def test_every_role_is_configured_by_known_keys(compose: dict[str, Any]) -> None:
+    """Each TOCSIN_ variable of a role is a configuration key."""
+    for name in ROLES:
+        keys = {key.removeprefix(ENV_PREFIX).lower() for key in compose["services"][name]["environment"]}
+        assert keys <= set(Config.model_fields), name
 
 
 def test_nothing_is_published_beyond_the_loopback_interface(compose: dict[str, Any]) -> None:

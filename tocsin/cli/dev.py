@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from tocsin.app.dev.clickhouse import ClickHouseServer, ClickHouseStatus
 from tocsin.app.dev.kafka import KafkaServer, KafkaStatus
-from tocsin.model.errors import InputError, TocsinError
 
 NOT_RUNNING_STATUS = 3
-Status = TypeVar("Status", KafkaStatus, ClickHouseStatus)
 
 app = typer.Typer(help="Start and stop real servers for development and tests.", no_args_is_help=True)
 kafka_app = typer.Typer(help="An Apache Kafka broker on the loopback interface.", no_args_is_help=True)
@@ -40,45 +37,37 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @kafka_app.command("up")
 def kafka_up(folder: Folder = None, port: Port = 0, as_json: Json = False) -> None:
     """Start the broker, wait until it answers, and print where it is. Does nothing if it runs."""
-    _print(_guarded(lambda: KafkaServer(folder).up(port)), as_json)
+    _print(KafkaServer(folder).up(port), as_json)
 
 
 @kafka_app.command("down")
 def kafka_down(folder: Folder = None, delete: Delete = False, as_json: Json = False) -> None:
     """Stop the broker. Does nothing if none runs."""
-    _print(_guarded(lambda: KafkaServer(folder).down(delete)), as_json)
+    _print(KafkaServer(folder).down(delete), as_json)
 
 
 @kafka_app.command("status")
 def kafka_status(folder: Folder = None, as_json: Json = False) -> None:
     """Print whether the broker runs, and where; exit status 3 if it does not."""
-    _print_status(_guarded(lambda: KafkaServer(folder).status()), as_json)
+    _print_status(KafkaServer(folder).status(), as_json)
 
 
 @clickhouse_app.command("up")
 def clickhouse_up(folder: Folder = None, port: Port = 0, as_json: Json = False) -> None:
     """Start the server, wait until it answers, and print where it is. Does nothing if it runs."""
-    _print(_guarded(lambda: ClickHouseServer(folder).up(port)), as_json)
+    _print(ClickHouseServer(folder).up(port), as_json)
 
 
 @clickhouse_app.command("down")
 def clickhouse_down(folder: Folder = None, delete: Delete = False, as_json: Json = False) -> None:
     """Stop the server. Does nothing if none runs."""
-    _print(_guarded(lambda: ClickHouseServer(folder).down(delete)), as_json)
+    _print(ClickHouseServer(folder).down(delete), as_json)
 
 
 @clickhouse_app.command("status")
 def clickhouse_status(folder: Folder = None, as_json: Json = False) -> None:
     """Print whether the server runs, and where; exit status 3 if it does not."""
-    _print_status(_guarded(lambda: ClickHouseServer(folder).status()), as_json)
-
-
-def _guarded(act: Callable[[], Status]) -> Status:
-    try:
-        return act()
-    except TocsinError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2 if isinstance(error, InputError) else 1) from error
+    _print_status(ClickHouseServer(folder).status(), as_json)
 
 
 def _print(status: KafkaStatus | ClickHouseStatus, as_json: bool) -> None:

@@ -104,3 +104,8 @@ def _run(argv: Sequence[str], doing: str) -> None:
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()[-2000:]
         raise UnavailableError(f"{doing} by `{' '.join(argv[:2])} …` ended with status {done.returncode}: {said}")
+
+
+if __name__ == "__main__":
+    kafka_jars()
+    clickhouse_library()
