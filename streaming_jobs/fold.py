@@ -2,8 +2,9 @@
 
 A minute is final once every partition's watermark (append time of its newest bucket in the ledger) has passed the
 minute's end plus the lateness plus the slack of the log's clock: nothing can count in it any more. Its sums are whole,
-so folding twice stores the same. Each level's progress is its newest row in `folds`; a fold that was cut short is
-found by counting, and is deleted and done again. Source: design/counting.md point 7.
+so folding twice stores the same rows. Each level's progress is its newest row in `folds`. Rows are counted before and
+after: a fold that was cut short is done again, and rows that two folders stored at once are merged into one at once.
+Source: design/counting.md point 7.
 """
 
 from __future__ import annotations
@@ -137,14 +138,11 @@ class Folder:
     def _fold(self, level: str, insert: str, cells_due: str, low: int, high: int, *, last: int) -> None:
         """Fold minutes [low, high) and note `last` as this level's progress."""
         span = {"low": low * 60, "high": high * 60, "ledger": LEDGER_CUBE}
-        due, stored = self._one(cells_due, span), self._rows(level, low, high)
-        if stored != due:
-            if stored:
-                self._store.command(
-                    f"ALTER TABLE {level} DELETE WHERE minute >= toDateTime({low * 60})"
-                    f" AND minute < toDateTime({high * 60}) SETTINGS mutations_sync = 1"
-                )
+        due = self._one(cells_due, span)
+        if self._rows(level, low, high) != due:
             self._store.command(insert, span)
+        if self._rows(level, low, high) != due:
+            self._store.command(f"OPTIMIZE TABLE {level} FINAL")
         self._note(level, last, due)
 
     def _fold_sessions(self, watermark_ms: int) -> int:
