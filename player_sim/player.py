@@ -80,6 +80,14 @@ class Players:
         mask &= (device < 0) | (sessions["device"] == device)
         return int(np.count_nonzero(mask))
 
+    def begin_reporting(self) -> None:
+        """From here on somebody listens who heard nothing before: sessions that are on must not look like lost starts.
+
+        Sequence numbers below 64 that come first are taken for the rest of a lost beginning; these sessions go past it.
+        """
+        on = (self.sessions["state"] != layout.WAITING) & (self.sessions["state"] != layout.OVER)
+        self.sessions["seq"][on] += SEQ_PER_MINUTE_MAX
+
     def drain(self, cdn: int, device: int = -1, share: float = 1.0) -> int:
         """Take `share` of the sessions of a CDN (of one device, -1 all) to the other CDNs; returns how many moved.
 

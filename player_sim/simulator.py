@@ -65,6 +65,7 @@ class Simulator:
         self._sleep_until_ms = sleep_until_ms
         self._lock = threading.Lock()
         self._players = Players.stationary_at(world, self.start_ms)
+        self._players.begin_reporting()
         self._faults = Faults(faults, self._players)
         self._recorder = TruthRecorder(world, faults, self.settings.cubes)
         self._writer = EnvelopeWriter(world, self.settings.events_per_request)
