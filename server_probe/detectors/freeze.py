@@ -21,7 +21,7 @@ NOISE = 10 ** (-50 / 20)
 """−50 dB of full scale: 0.81 of 256 grey levels."""
 REDRAWN = 4 * NOISE
 """−38 dB: what a keyframe may change in a still."""
-COARSE_ROWS = 16
+PASSES = 16
 
 
 def _difference(one: Plane, other: Plane) -> int:
@@ -29,19 +29,22 @@ def _difference(one: Plane, other: Plane) -> int:
     return int((np.maximum(one, other) - np.minimum(one, other)).sum(dtype=np.uint64))
 
 
-def is_still(reference: tuple[Plane, ...], planes: tuple[Plane, ...]) -> tuple[bool, float]:
-    """Whether two pictures differ by at most −50 dB, and by how much (share of full scale; 1.0 if by far too much).
+def difference_up_to(limit: float, reference: tuple[Plane, ...], planes: tuple[Plane, ...]) -> float:
+    """Mean absolute difference of two pictures over all planes, share of full scale; 1.0 if it exceeds `limit`.
 
-    Every 16th row is looked at first: where those alone exceed a limit, the rest cannot bring it back below.
+    The sum only grows, so rows are taken in 16 interleaved passes and the rest is left once the limit is passed: a
+    moving picture is told by a few of them.
     """
     if any(one.shape != other.shape for one, other in zip(reference, planes, strict=True)):
-        return False, 1.0
+        return 1.0
     samples = sum(plane.size for plane in planes) * 256
-    coarse = _difference(reference[0][::COARSE_ROWS], planes[0][::COARSE_ROWS]) / samples
-    if coarse > NOISE:
-        return False, 1.0
-    full = sum(_difference(one, other) for one, other in zip(reference, planes, strict=True)) / samples
-    return full <= NOISE, full
+    total = 0
+    for first in range(PASSES):
+        for one, other in zip(reference, planes, strict=True):
+            total += _difference(one[first::PASSES], other[first::PASSES])
+        if total > limit * samples:
+            return 1.0
+    return total / samples
 
 
 class FreezeDetector(SpanDetector):
@@ -64,8 +67,9 @@ class FreezeDetector(SpanDetector):
         """Take one picture."""
         reference = self._reference
         if reference is not None and len(reference) == len(picture.planes):
-            still, difference = is_still(reference, picture.planes)
-            if still and black_ratio(picture) < RATIO_BLACK:
+            limit = NOISE if self._open is None else REDRAWN
+            difference = difference_up_to(limit, reference, picture.planes)
+            if difference <= NOISE and black_ratio(picture) < RATIO_BLACK:
                 worst = self._worst()
                 self._on(self._reference_s, difference, worse=worst is None or difference > worst)
                 self._redrawn_s = None
