@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 
 class PartitionJob:
-    """Counts one partition into one store."""
+    """Counts one partition into one store. `waiting_for`: why the store does not take a bucket now, else empty."""
 
     def __init__(
         self,
@@ -46,6 +46,12 @@ class PartitionJob:
         self._reader: LogReader | None = None
         self._assignment: Assignment | None = None
         self._stored_end: int | None = None
+        self.waiting_for = ""
+
+    @property
+    def watermark_ms(self) -> int:
+        """Append time of the last record pushed; 0 where none was."""
+        return self._assignment.engine.watermark_ms if self._assignment is not None else 0
 
     @property
     def next_offset(self) -> int:
@@ -112,17 +118,19 @@ class PartitionJob:
             retry=tenacity.retry_if_exception_type(UnavailableError),
             stop=tenacity.stop_after_delay(self._patience_s),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=5.0),
-            before_sleep=_say_that_it_waits,
+            before_sleep=self._say_that_it_waits,
             reraise=True,
         )
         retrying(self._committer.commit, output)
+        self.waiting_for = ""
+
+    def _say_that_it_waits(self, state: tenacity.RetryCallState) -> None:
+        self.waiting_for = str(state.outcome.exception() if state.outcome else "")
+        log.warning(
+            "bucket not stored yet", partition=self._partition, attempt=state.attempt_number, error=self.waiting_for
+        )
 
     def _opened(self) -> Assignment:
         if self._assignment is None:
             raise ValueError(f"using partition {self._partition}: resume it first")
         return self._assignment
-
-
-def _say_that_it_waits(state: tenacity.RetryCallState) -> None:
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("bucket not stored yet", attempt=state.attempt_number, error=str(error))

@@ -79,6 +79,7 @@ class Distributed:
         return {
             "TOCSIN_LOG": f"kafka://{self.topic.bootstrap}/{self.topic.name}",
             "TOCSIN_STORE": self.clickhouse.status().dsn,
+            "TOCSIN_PORT": "0",
             "TOCSIN_PARTITIONS": str(line.PARTITIONS),
         }
 

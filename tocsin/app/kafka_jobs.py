@@ -11,6 +11,7 @@ from tocsin.adapters.log.kafka import KafkaTopic, ensure_topic
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.app.config import Config
 from tocsin.app.jobs import counting as configured
+from tocsin.app.kafka_status import OwnedJobs, serve_status
 
 GROUP = "tocsin-jobs"
 FOLD_EVERY_S = 10.0
@@ -28,9 +29,9 @@ def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> 
     committer = Committer(store, topic.name)
     settings = counting or configured(config)
     now_ms = config.clock.now_ms
-    run_worker(
-        WorkerSettings(topic, GROUP),
-        lambda partition: PartitionJob(partition, committer, config.declared_cubes, settings, now_ms),
-        now_ms,
-        [(FOLD_EVERY_S, Folder(store, config.partitions, settings))],
+    jobs = OwnedJobs(
+        lambda partition: PartitionJob(partition, committer, config.declared_cubes, settings, now_ms), committer.stats
     )
+    serve_status(jobs, config.host, config.port)
+    folder = Folder(store, config.partitions, settings)
+    run_worker(WorkerSettings(topic, GROUP), jobs.new_job, now_ms, [(FOLD_EVERY_S, folder)])

@@ -40,3 +40,13 @@ INGEST: tuple[Instrument, ...] = (
     Instrument("tocsin_ingest_log_up", "gauge", "1 where the last append was acked"),
 )
 """The gateway's own figures."""
+
+JOBS: tuple[Instrument, ...] = (
+    Instrument("tocsin_jobs_partitions", "gauge", "Partitions that this worker owns and counts"),
+    Instrument("tocsin_jobs_committed_total", "counter", "Buckets stored"),
+    Instrument("tocsin_jobs_replayed_total", "counter", "Buckets of which the store had a part already"),
+    Instrument("tocsin_jobs_repaired_total", "counter", "Inserts repeated because a known token's rows were missing"),
+    Instrument("tocsin_jobs_waiting", "gauge", "Partitions whose insert is being tried again"),
+    Instrument("tocsin_jobs_watermark_seconds", "gauge", "Append time of the last record counted, oldest partition"),
+)
+"""A Faust worker's own figures."""
