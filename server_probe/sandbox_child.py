@@ -1,12 +1,15 @@
 """The sandboxed child: limits itself, warms up, locks itself in, then answers jobs from its standard input.
 
-Warming up matters: Python and av import lazily, and once the filter is on nothing can be opened any more. So a tiny
-clip is encoded, decoded and looked at by every detector before `lock_in`.
+Warming up matters: Python and av import lazily, and once the filter is on nothing can be opened any more. So every
+module of av is imported (a subtitle track would ask for one of its own), and a tiny clip is encoded, decoded and looked
+at by every detector before `lock_in`.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
+import pkgutil
 import resource
 import sys
 import time
@@ -35,6 +38,7 @@ from server_probe.wire import (
 )
 from tocsin.model.errors import TocsinError
 
+_NOT_FOR_DECODING = frozenset({"av.__main__", "av.datasets"})
 _CLIP_SETUP_BYTES_MAX = 65_536
 
 
@@ -125,6 +129,9 @@ def _limit(setup: Setup) -> None:
 
 
 def _warm_up(setup: Setup) -> None:
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in _NOT_FOR_DECODING:
+            importlib.import_module(module.name)
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(Job)
     job = Job("mpegts", 0.0, tuple(REGISTRY), (188,), (0.1,))
     job = decoder.decode(encoder.encode(job))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,26 @@ def test_bytes_of_strangers_are_answered_not_died_of() -> None:
         hurt = sandbox.ask(Job("mpegts", 0.0, ALL), bytes(damaged))
         assert any(one.detector == "corruption" for one in hurt.findings)
         assert sandbox.ask(Job("mpegts", 0.0, ALL), good).facts == clean.facts
+
+
+def test_a_subtitle_track_is_passed_over() -> None:
+    """Tracks that no detector looks at need modules of av that picture and sound do not: they are there already."""
+    buffer = io.BytesIO()
+    output: Any = av.open(buffer, "w", format="matroska")
+    video = output.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+    video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+    subtitles = output.add_mux_stream("subrip")
+    for index in range(10):
+        planes = np.full((72, 64), 40 + 10 * index, dtype=np.uint8)
+        output.mux(video.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
+    packet = av.Packet(b"hello")
+    packet.stream, packet.pts, packet.dts, packet.duration, packet.time_base = subtitles, 0, 0, 100, Fraction(1, 1000)
+    output.mux(packet)
+    output.mux(video.encode(None))
+    output.close()
+    with Sandbox(SandboxLimits()) as sandbox:
+        answer = sandbox.ask(Job("matroska", 0.0, ALL), buffer.getvalue())
+    assert (answer.facts.pictures, answer.error) == (10, "")
 
 
 def test_a_picture_beyond_the_limit_is_not_decoded() -> None:
