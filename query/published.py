@@ -1,7 +1,8 @@
 """Published series: what services, the artwork checker and the probe send, read from the table `series`.
 
 Several points of one series in one minute merge by their type: of a gauge the last is kept, amounts are summed, rates
-averaged. Series that are written on change only (`artwork.`) keep their last value until the next.
+averaged; of several points at one time the one that came last counts. Series that are written on change only
+(`artwork.`) keep their last value until the next.
 """
 
 from __future__ import annotations
@@ -10,42 +11,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from query.cells import RawLines
 from tocsin.adapters.store.port import Store
-from tocsin.model.asl.errors import AslLimitError
-from tocsin.model.asl.lines import Tags
-from tocsin.model.asl.query_expr import Query
-from tocsin.model.asl.source import FetchRequest
+from tocsin.model.asl.lines import Floats, Tags
 from tocsin.model.asl.times import DAY, MINUTE
 
-POINTS_MAX = 20_000_000
 ON_CHANGE = ("artwork.",)
 """Names with these prefixes are written on change and carried forward."""
-_LOOK_BACK_MS = 40 * DAY
+LOOK_BACK_MS = 40 * DAY
+_MERGE = {"gauge": "argMax(v, t)", "sum": "sum(v)", "rate": "avg(v)"}
+_LATEST = "argMax(value, (log_partition, start_offset, ordinal))"
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published series."""
+    """One published series: its identity in the store, tags with the name, and how its points merge."""
 
     series_id: int
     tags: Tags
     kind: str
 
     @property
+    def name(self) -> str:
+        """The metric's name."""
+        return self.tags["name"]
+
+    @property
     def on_change(self) -> bool:
         """Whether its last value holds until the next."""
-        return self.tags["name"].startswith(ON_CHANGE)
+        return self.name.startswith(ON_CHANGE)
 
 
-def list_series(store: Store, since_ms: int, until_ms: int) -> list[Published]:
-    """Every series that has a point in a range (those written on change: in the time kept before it, too)."""
+def list_series(store: Store, where: str = "1", parameters: Mapping[str, object] | None = None) -> list[Published]:
+    """Every series that has a row for which the condition holds."""
     rows = store.query(
-        "SELECT series_id, name, any(tags), any(type) FROM series WHERE (ts_ms > {low:Int64} OR (ts_ms > {kept:Int64}"
-        " AND arrayExists(p -> startsWith(name, p), {prefixes:Array(String)}))) AND ts_ms <= {high:Int64}"
-        " GROUP BY series_id, name ORDER BY name, series_id",
-        {"low": since_ms, "kept": since_ms - _LOOK_BACK_MS, "high": until_ms, "prefixes": list(ON_CHANGE)},
+        f"SELECT series_id, name, any(tags), any(type) FROM series WHERE {where} GROUP BY series_id, name",
+        dict(parameters or {}),
     )
     return [Published(int(i), _all_tags(str(name), _text(tags), str(kind)), str(kind)) for i, name, tags, kind in rows]
 
@@ -61,81 +63,62 @@ def _text(tags: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in pairs}
 
 
-def read_published(store: Store, condition: Query, request: FetchRequest, now_ms: int) -> RawLines:
-    """The lines of matching published series at the primary step."""
-    first = request.start_ms - request.step_ms
-    points = (request.end_ms - first) // MINUTE
-    found = [s for s in list_series(store, first, request.end_ms) if condition.matches(s.tags)]
-    if not found:
-        return RawLines([], np.empty((0, points)), [], MINUTE)
-    if len(found) * points > POINTS_MAX:
-        fit = POINTS_MAX // points
-        raise AslLimitError(
-            f"{len(found)} published series over {points} minutes are too much to read; {fit} series would fit"
-        )
-    matrix = np.full((len(found), points), np.nan)
-    index = {series.series_id: i for i, series in enumerate(found)}
-    names = sorted({series.tags["name"] for series in found})
-    for kind in sorted({series.kind for series in found}):
-        _fill(store, kind, [s for s in found if s.kind == kind], index, matrix, first, request.end_ms)
-    changing = [i for i, series in enumerate(found) if series.on_change]
-    if changing:
-        before = _values_before(store, names, [found[i].series_id for i in changing], first)
-        _carry_forward(matrix, changing, found, before, (min(now_ms, request.end_ms) - first) // MINUTE)
-    return RawLines([s.tags for s in found], matrix, [s.kind == "gauge" for s in found], MINUTE)
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Values by series and slot; slot s holds points in (s, s + 1] minutes of the epoch. Arrays of one length."""
+
+    ids: npt.NDArray[np.uint64]
+    slots: npt.NDArray[np.int64]
+    values: Floats
 
 
-_MERGE = {"gauge": "argMax(v, t)", "sum": "sum(v)", "rate": "avg(v)"}
-
-
-def _fill(
-    store: Store,
-    kind: str,
-    series: Sequence[Published],
-    index: Mapping[int, int],
-    matrix: np.typing.NDArray[np.float64],
-    first_ms: int,
-    end_ms: int,
-) -> None:
-    """Points by series and minute; of points at one time the last that came counts."""
-    names = sorted({s.tags["name"] for s in series})
-    latest = "argMax(value, (log_partition, start_offset, ordinal))"
-    inner = latest if kind != "sum" else "sum(value)"
+def read_rows(store: Store, name: str, first_slot: int, last_slot: int) -> Cells:
+    """Rows of one name as they are stored, for slots first … last, merged or not."""
     rows = store.query_columns(
-        f"SELECT series_id, intDiv(t - {first_ms} - 1, {MINUTE}) AS slot, {_MERGE.get(kind, _MERGE['gauge'])} AS value"
-        f" FROM (SELECT series_id, ts_ms AS t, {inner} AS v FROM series WHERE name IN {{names:Array(String)}}"
-        " AND series_id IN {ids:Array(UInt64)} AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}"
-        " GROUP BY series_id, t) GROUP BY series_id, slot",
-        {"names": names, "ids": [s.series_id for s in series], "low": first_ms, "high": end_ms},
+        f"SELECT series_id, intDiv(ts_ms - 1, {MINUTE}) AS slot, value FROM series WHERE name = {{name:String}}"
+        " AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}",
+        {"name": name, "low": first_slot * MINUTE, "high": (last_slot + 1) * MINUTE},
     )
-    ids = np.asarray(rows["series_id"], dtype=np.uint64)
-    unique, inverse = np.unique(ids, return_inverse=True)
-    lines = np.array([index[int(u)] for u in unique], dtype=np.int64)
-    if len(ids):
-        matrix[lines[inverse], np.asarray(rows["slot"], dtype=np.int64)] = np.asarray(rows["value"], dtype=np.float64)
+    return _cells(rows)
 
 
-def _values_before(store: Store, names: Sequence[str], ids: Sequence[int], first_ms: int) -> dict[int, float]:
+def read_merged(store: Store, name: str, kind: str, first_slot: int, last_slot: int) -> Cells:
+    """Values of the series of one name and type, each minute merged by the store."""
+    inner = "sum(value)" if kind == "sum" else _LATEST
+    rows = store.query_columns(
+        f"SELECT series_id, intDiv(t - 1, {MINUTE}) AS slot, {_MERGE.get(kind, _MERGE['gauge'])} AS value"
+        f" FROM (SELECT series_id, ts_ms AS t, {inner} AS v FROM series WHERE name = {{name:String}}"
+        " AND type = {kind:String} AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64} GROUP BY series_id, t)"
+        " GROUP BY series_id, slot",
+        {"name": name, "kind": kind, "low": first_slot * MINUTE, "high": (last_slot + 1) * MINUTE},
+    )
+    return _cells(rows)
+
+
+def _cells(rows: Mapping[str, Sequence[object]]) -> Cells:
+    return Cells(
+        np.asarray(rows["series_id"], dtype=np.uint64),
+        np.asarray(rows["slot"], dtype=np.int64),
+        np.asarray(rows["value"], dtype=np.float64),
+    )
+
+
+def values_before(store: Store, names: Sequence[str], ids: Sequence[int], first_ms: int) -> dict[int, float]:
+    """The last value of some series up to a time, as far back as values are carried."""
     rows = store.query(
         "SELECT series_id, argMax(value, (ts_ms, log_partition, start_offset, ordinal)) FROM series"
         " WHERE name IN {names:Array(String)} AND series_id IN {ids:Array(UInt64)} AND ts_ms <= {low:Int64}"
         " AND ts_ms > {kept:Int64} GROUP BY series_id",
-        {"names": list(names), "ids": list(ids), "low": first_ms, "kept": first_ms - _LOOK_BACK_MS},
+        {"names": list(names), "ids": list(ids), "low": first_ms, "kept": first_ms - LOOK_BACK_MS},
     )
     return {int(i): float(v) for i, v in rows}
 
 
-def _carry_forward(
-    matrix: np.typing.NDArray[np.float64],
-    rows: Sequence[int],
-    series: Sequence[Published],
-    before: Mapping[int, float],
-    until: int,
-) -> None:
-    for row in rows:
-        known = max(0, min(until, matrix.shape[1]))
+def carry_forward(matrix: Floats, starts: Mapping[int, float], until: int) -> None:
+    """Fill gaps of some rows with the value before, up to a column; `starts` gives by row what held before."""
+    known = max(0, min(until, matrix.shape[1]))
+    for row, start in starts.items():
         values = matrix[row, :known]
         there = ~np.isnan(values)
-        position = np.maximum.accumulate(np.where(there, np.arange(known), -1)) if known else np.array([], dtype=int)
-        start = before.get(series[row].series_id, np.nan)
+        position = np.maximum.accumulate(np.where(there, np.arange(known), -1)) if known else np.empty(0, np.int64)
         matrix[row, :known] = np.where(position < 0, start, values[np.maximum(position, 0)])

@@ -17,7 +17,6 @@ from query.cells import RawLines, pushes_down, read_cells
 from query.conditions import decide, without_patterns
 from query.cube_choice import smallest_cube
 from query.families import FAMILIES, SeriesFamily
-from query.published import read_published
 from query.raw import read_raw, servable
 from query.tag_listing import StoreTags
 from tocsin.adapters.store.port import Store
@@ -75,7 +74,7 @@ class StoreSource(StoreTags):
         wanted = self._wanted(request)
         parts = [part for plan in _batched(wanted, request) for part in self._read(plan, request, notices)]
         if not _only_catalogue(request.query):
-            parts.append(read_published(self._store, request.query, request, self._now_ms()))
+            parts.append(self._published_series.read(request.query, request))
         lines = _together(request, [p for p in parts if p.tags])
         incomplete = self._incomplete_from(request) if wanted else None
         if incomplete is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from query.conditions import Bound, decide, without_patterns
 from query.cube_choice import smallest_cube
 from query.families import FAMILIES
-from query.published import Published, list_series
+from query.published_cache import PublishedCache
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.lines import Tags
 from tocsin.model.asl.query_expr import ALL, NoneOf, Query, all_keys
@@ -20,7 +20,6 @@ LIST_FOR_MS = 5 * SECOND
 """How long a listing is kept before the store is asked again."""
 _WINDOW_MS = 8 * DAY
 _COLUMNS = frozenset(TAG_KEYS)
-_FAR_MS = 2**50
 
 
 class StoreTags:
@@ -28,24 +27,24 @@ class StoreTags:
 
     def __init__(self, store: Store, cubes: Sequence[Cube], now_ms: Callable[[], int]) -> None:
         self._store, self._cubes, self._now_ms = store, tuple(cubes), now_ms
-        self._listed: tuple[int, list[Published], bool] | None = None
+        self._published_series = PublishedCache(store, now_ms)
+        self._cells: tuple[int, bool] | None = None
 
-    def _current(self) -> tuple[list[Published], bool]:
-        """Published series, and whether there are any cells of heartbeats."""
+    def _has_cells(self) -> bool:
+        """Whether any heartbeat was counted."""
         now = self._now_ms()
-        if self._listed is None or not 0 <= now - self._listed[0] < LIST_FOR_MS:
+        if self._cells is None or not 0 <= now - self._cells[0] < LIST_FOR_MS:
             tables = ("deltas", "minutes", "hours")
             counts = " + ".join(f"(SELECT count() FROM (SELECT 1 FROM {t} WHERE cube = 'all' LIMIT 1))" for t in tables)
-            cells = int(self._store.query(f"SELECT {counts}")[0][0])
-            self._listed = (now, list_series(self._store, 0, _FAR_MS), cells > 0)
-        return self._listed[1], self._listed[2]
+            self._cells = (now, int(self._store.query(f"SELECT {counts}")[0][0]) > 0)
+        return self._cells[1]
 
     def _published(self, query: Query) -> list[Tags]:
-        return [series.tags for series in self._current()[0] if query.matches(series.tags)]
+        return [one.tags for one in self._published_series.series() if query.matches(one.tags)]
 
     def _conditions(self, query: Query) -> list[tuple[dict[str, str], Query]]:
         """Fixed tags of each catalogue family that a query may take, and what is left of the query."""
-        if not self._current()[1]:
+        if not self._has_cells():
             return []
         decided = ((f.fixed, decide(query, f.fixed, _COLUMNS)) for f in FAMILIES)
         return [(fixed, condition) for fixed, condition in decided if not isinstance(condition, NoneOf)]
