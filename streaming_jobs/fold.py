@@ -51,8 +51,10 @@ _HOUR_CELLS_DUE = (
 _ENDED = (
     "SELECT session_id FROM heartbeats WHERE append_ms >= {low_ms:Int64} AND append_ms < {high_ms:Int64}"
     " AND minute >= toDateTime({oldest:Int64})"
-    " AND ((row_kind = 'unique' AND outcome > 0) OR row_kind IN ('timeout', 'resumed'))"
+    " AND ((row_kind = 'unique' AND outcome > 0) OR row_kind IN ('timeout', 'resumed')"
+    " OR (row_kind = 'unique' AND session_id IN (SELECT session_id FROM sessions WHERE end_ms >= {ended_ms:Int64})))"
 )
+"""Playbacks that ended, and folded ones of which a heartbeat came after their end: those are folded again."""
 _IS_HEARTBEAT = "row_kind = 'unique'"
 _SESSION_TAGS = ", ".join(
     f"argMaxIf({key}, seq, {_IS_HEARTBEAT}{' AND error != ' + chr(39) * 2 if key == 'error' else ''})"
@@ -156,7 +158,13 @@ class Folder:
         oldest = max(0, folded - SESSION_SPAN_MIN)
         self._store.command(
             _FOLD_SESSIONS,
-            {"low_ms": folded * MINUTE_MS, "high_ms": reached * MINUTE_MS, "oldest": oldest * 60},
+            {
+                "low_ms": folded * MINUTE_MS,
+                "high_ms": reached * MINUTE_MS,
+                "oldest": oldest * 60,
+                # What counts now is at most the lateness old, and a playback ends after its last heartbeat.
+                "ended_ms": folded * MINUTE_MS - self._settings.lateness_ms - self._settings.slack_ms,
+            },
         )
         self._note("sessions", reached, 0)
         return reached * MINUTE_MS

@@ -91,7 +91,8 @@ def run_embedded_line(log: LocalLog, clock: FakeClock, store: Store) -> None:
 
 def fold(store: Store) -> None:
     """Fold minutes and playbacks of a store in which everything that was sent is counted."""
-    Folder(store, PARTITIONS, FOLDING)()
+    for settings in (SETTINGS, FOLDING):
+        Folder(store, PARTITIONS, settings)()
 
 
 def count_partition(
