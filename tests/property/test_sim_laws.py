@@ -66,7 +66,7 @@ def test_a_session_numbers_its_heartbeats_without_gaps_and_reports_all_its_time(
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 10_000))
 def test_startup_comes_once_and_outcomes_fit_it(seed: int) -> None:
-    """Of sessions seen from their beginning: one first frame at most; exits before start and start failures have none."""
+    """Of sessions seen from their beginning: at most one first frame; exits and failures before start have none."""
     world = World(WorldConfig(seed=seed, viewers=60.0, titles=5))
     players = Players(world, AT_MS)
     chunks = list(players.advance(AT_MS + 6 * MINUTE_MS))

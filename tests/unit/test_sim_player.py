@@ -13,7 +13,7 @@ from tests.sim_support import AT_MS, heartbeats, small_world
 
 
 def test_the_path_of_a_session_does_not_depend_on_the_steps_it_is_played_in() -> None:
-    """Playing second by second or minute by minute gives the same heartbeats, bit for bit but for a rounded millisecond."""
+    """Playing by the second or by the minute gives the same heartbeats, but for a rounded millisecond now and then."""
     world = small_world()
     by_second = heartbeats(world, 3, step_ms=1_000)
     by_minute = heartbeats(world, 3)
@@ -73,7 +73,7 @@ def test_a_channel_viewer_reports_four_seconds_of_frozen_picture_each_lap() -> N
 
 
 def test_draining_a_cdn_moves_its_viewers_within_seconds_and_sends_new_ones_elsewhere() -> None:
-    """A change of CDN closes the interval under the old tags; afterwards the CDN has nobody, or nobody of that device."""
+    """A change of CDN closes the interval under the old tags; afterwards the CDN has nobody of that device."""
     world = small_world(viewers=400.0)
     cdn, tv = world.code_of("cdn", "cdn-b"), world.code_of("device", "tv")
     players = Players.stationary_at(world, AT_MS)
