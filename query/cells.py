@@ -1,7 +1,8 @@
 """Heartbeat metrics read from cubes: recent minutes from `deltas`, complete ones from `minutes` and `hours`.
 
-A minute is taken from the most folded table that has it, so that nothing counts twice: hours where the step is made of
-whole hours, else minutes, else deltas; and where only the hour is left, its mean stands for each of its minutes.
+A minute is taken from one table, so that nothing counts twice: up to the newest fold from `minutes` (from `hours` where
+the step is made of whole hours), after it from `deltas`; a fold that was cut short is not looked at, as its minutes lie
+after the newest one. Where only the hour is left, its mean stands for each of its minutes.
 A minute M (its start) is the point at M + 60 s, as the language stamps an interval by its end.
 """
 
@@ -98,39 +99,45 @@ def _span_seconds(request: FetchRequest, step: int) -> float:
     return SECONDS if step == MINUTE or request.cf == "sum" else step / 1000.0
 
 
+def _folded(level: str) -> str:
+    """The newest minute of which a level of folds has whole sums."""
+    return f"(SELECT max(minute) FROM folds WHERE level = '{level}')"
+
+
 def _rows(bound: Bound, cube: Cube, columns: Sequence[str], first_ms: int, end_ms: int, *, whole_hours: bool) -> str:
     """Cells of the range, each minute from one table."""
     cube_name = bound.bind(cube.name)
     low, high = f"toDateTime({first_ms // 1000}, 'UTC')", f"toDateTime({end_ms // 1000}, 'UTC')"
     hour_low = f"toDateTime({first_ms // HOUR * HOUR // 1000}, 'UTC')"
     inside = f"cube = {cube_name} AND minute >= {low} AND minute < {high}"
+    span = f"cube = {cube_name} AND minute >= {hour_low} AND minute < {high}"
     keys = "".join(f", {key}" for key in cube.keys)
     wanted = keys + "".join(f", {_float(column)} AS {column}" for column in columns)
-    minutes = f"SELECT DISTINCT minute FROM minutes WHERE {inside}"
+    finer = " UNION ALL ".join(
+        f"SELECT toStartOfHour(minute) FROM {table} WHERE {span}" for table in ("minutes", "deltas")
+    )
     if whole_hours:
-        hours = f"SELECT DISTINCT minute FROM hours WHERE {inside}"
-        outside = f" AND toStartOfHour(minute) NOT IN ({hours})"
-        parts = [f"SELECT minute{wanted} FROM hours FINAL WHERE {inside}"]
+        hours = f"{inside} AND (minute <= {_folded('hours')} OR minute NOT IN ({finer}))"
+        outside = f" AND toStartOfHour(minute) NOT IN (SELECT DISTINCT minute FROM hours WHERE {hours})"
+        parts = [f"SELECT minute{wanted} FROM hours FINAL WHERE {hours}"]
     else:
         outside = ""
-        parts = [_spread_hours(keys, columns, cube_name, hour_low, low, high)]
-    parts.append(f"SELECT minute{wanted} FROM minutes FINAL WHERE {inside}{outside}")
-    parts.append(f"SELECT minute{wanted} FROM deltas WHERE {inside}{outside} AND minute NOT IN ({minutes})")
+        left = f"{span} AND minute NOT IN ({finer})"
+        parts = [_spread_hours(keys, columns, left, f"minute >= {low} AND minute < {high}")]
+    live = f"SELECT DISTINCT minute FROM deltas WHERE {inside}"
+    whole = f"(minute <= {_folded('minutes')} OR minute NOT IN ({live}))"
+    parts.append(f"SELECT minute{wanted} FROM minutes FINAL WHERE {inside}{outside} AND {whole}")
+    parts.append(f"SELECT minute{wanted} FROM deltas WHERE {inside}{outside} AND minute > {_folded('minutes')}")
     return " UNION ALL ".join(parts)
 
 
-def _spread_hours(keys: str, columns: Sequence[str], cube: str, hour_low: str, low: str, high: str) -> str:
+def _spread_hours(keys: str, columns: Sequence[str], hours: str, inside: str) -> str:
     """Hours of which no minute is left, each sixty times with a sixtieth of its sums."""
-    span = f"cube = {cube} AND minute >= {hour_low} AND minute < {high}"
-    kept = " UNION ALL ".join(
-        f"SELECT toStartOfHour(minute) FROM {table} WHERE {span}" for table in ("minutes", "deltas")
-    )
+    names = "".join(f", {column}" for column in columns)
     shares = "".join(f", {_sixtieth(column)} AS {column}" for column in columns)
     return (
-        f"SELECT minute{keys}{''.join(f', {c}' for c in columns)} FROM (SELECT "
-        f"hour + 60 * arrayJoin({_HOURLY}) AS minute{keys}{''.join(f', {c}' for c in columns)} FROM "
-        f"(SELECT minute AS hour{keys}{shares} FROM hours FINAL WHERE {span} AND minute NOT IN ({kept})))"
-        f" WHERE minute >= {low} AND minute < {high}"
+        f"SELECT minute{keys}{names} FROM (SELECT hour + 60 * arrayJoin({_HOURLY}) AS minute{keys}{names} FROM "
+        f"(SELECT minute AS hour{keys}{shares} FROM hours FINAL WHERE {hours})) WHERE {inside}"
     )
 
 

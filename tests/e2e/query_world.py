@@ -85,7 +85,8 @@ def _table(frame: pd.DataFrame, extra: Mapping[str, Any]) -> pa.Table:
 
 
 def fill(store: ClickHouseStore) -> None:
-    """Fold the older minutes, leave the newer in deltas (an hour of them in both), and put hours of the week before."""
+    """Fold the older minutes (some twice, one cut short), leave the newer in deltas (an hour of them in both), and put
+    hours of the week before."""
     cells = draw_cells()
     frames = [_cube(cells, keys, name) for keys, name in (((), "all"), (("cdn", "device"), "cdn,device"))]
     day = dt.datetime.fromtimestamp(NOW_MS // 1000, dt.UTC).date()
@@ -96,7 +97,10 @@ def fill(store: ClickHouseStore) -> None:
     for frame in frames:
         store.insert("minutes", _table(frame[frame["minute"] < FOLDED_UNTIL], {}))
         store.insert("minutes", _table(frame[frame["minute"] < FOLDED_UNTIL].head(50), {}))
+        cut_short = frame[frame["minute"] == FOLDED_UNTIL].assign(plays=1)
+        store.insert("minutes", _table(cut_short, {}))
         deltas.append(frame[frame["minute"] >= IN_DELTAS_FROM])
+    store.command(f"INSERT INTO folds VALUES ('minutes', {(FOLDED_UNTIL - 1) * 60}, 1)")
     ledger = pd.DataFrame({"cube": ["ledger"], "minute": [LAST - 1]})
     for frame in (*deltas, ledger):
         store.insert("deltas", _table(frame, bucket))
