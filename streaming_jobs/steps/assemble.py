@@ -12,7 +12,7 @@ from streaming_jobs.steps import deltas as delta_rows
 from streaming_jobs.steps import lateness, raw
 from streaming_jobs.steps.bucketing import Bucket
 from streaming_jobs.steps.compiled import Int64s
-from streaming_jobs.steps.cubes import CubeSlices, Events, events_of
+from streaming_jobs.steps.cubes import Cells, CubeSlices, Events, events_of
 from streaming_jobs.steps.interning import Texts
 from streaming_jobs.steps.output import BucketOutput
 from streaming_jobs.steps.reading import Contents
@@ -53,24 +53,49 @@ def taken(columns: Mapping[str, Int64s], rows: Int64s) -> dict[str, Int64s]:
     return {name: column[rows] for name, column in columns.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """A bucket's cells by cube, its ledger counts, and its error codes: of each heartbeat, with their texts."""
+
+    cells: Sequence[Cells]
+    counts: Mapping[str, int]
+    errors: Texts
+    error_codes: Int64s
+
+
 def assemble(
     partition: int, bucket: Bucket, contents: Contents, counted: Counted, endings: Sequence[Endings],
     ending_ids: Sequence[list[str]], tag_sets: TagSets, cubes: Sequence[CubeSlices],
 ) -> BucketOutput:  # fmt: skip
     """All rows of a bucket; `ending_ids`: session ids of each of `endings`."""
+    summed = sum_up(contents, counted, endings, tag_sets, cubes)
+    return arrow_rows(partition, bucket, contents, counted, endings, ending_ids, tag_sets, summed)
+
+
+def sum_up(
+    contents: Contents, counted: Counted, endings: Sequence[Endings], tag_sets: TagSets, cubes: Sequence[CubeSlices]
+) -> Summed:
+    """The bucket's sums."""
     errors = Texts()
     error_codes = errors.of_batches(contents.batches, "error")
     events = _events(counted, error_codes, endings)
     cells = [cube.cells(events, counted.units, tag_sets) for cube in cubes]
-    counts = _ledger(contents, counted)
-    rows = _raw_rows(bucket, contents, counted, endings, ending_ids, (errors, error_codes))
+    return Summed(cells, _ledger(contents, counted), errors, error_codes)
+
+
+def arrow_rows(
+    partition: int, bucket: Bucket, contents: Contents, counted: Counted, endings: Sequence[Endings],
+    ending_ids: Sequence[list[str]], tag_sets: TagSets, summed: Summed,
+) -> BucketOutput:  # fmt: skip
+    """The bucket as Arrow tables."""
+    rows = _raw_rows(bucket, contents, counted, endings, ending_ids, (summed.errors, summed.error_codes))
     return BucketOutput(
         partition, bucket.start_offset, bucket.end_offset, bucket.append_ms, bucket.last_append_ms,
         raw.heartbeats(partition, bucket, rows, tag_sets),
-        delta_rows.deltas(partition, bucket, cells, counts, tag_sets, errors),
+        delta_rows.deltas(partition, bucket, summed.cells, summed.counts, tag_sets, summed.errors),
         raw.series(partition, bucket, contents.points),
         raw.quarantine(partition, bucket, contents.unreadable),
-        counts,
+        summed.counts,
     )  # fmt: skip
 
 

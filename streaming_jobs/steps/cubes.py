@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from streaming_jobs.steps import histograms
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled
+from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, rows_of
 from streaming_jobs.steps.histograms import CellMaps, Observations
 from streaming_jobs.steps.interning import Rows
 from streaming_jobs.steps.session_minutes import UnitDeltas
@@ -63,18 +63,21 @@ def events_of(
     n, m = len(minutes), sum(len(ending.minutes) for ending in endings)
     weights = columns["sample_k"]
     weighted = bool((weights != 1).any())
-    sums = np.zeros((n + m, len(SUM_COLUMNS)), np.int64)
+    by_measure = np.zeros((len(SUM_COLUMNS), n + m), np.int64)
     for index, name in enumerate(SUM_COLUMNS):
-        values = MEASURES[name].values(columns)
-        sums[:n, index] = values * weights if weighted else values
+        by_measure[index, :n] = MEASURES[name].values(columns)
+    if weighted:
+        by_measure[:, :n] *= weights
     maxima = np.zeros((n + m, len(MAX_COLUMNS)), np.int64)
     for index, name in enumerate(MAX_COLUMNS):
         maxima[:n, index] = MEASURES[name].values(columns)
     at = n
     for ending in endings:
-        for column in _TIMEOUT_COLUMNS:
-            sums[at : at + len(ending.minutes), column] = ending.signs * ending.sample_k
+        for index in _TIMEOUT_COLUMNS:
+            by_measure[index, at : at + len(ending.minutes)] = ending.signs * ending.sample_k
         at += len(ending.minutes)
+    sums = np.empty((n + m, len(SUM_COLUMNS)), np.int64)
+    rows_of(by_measure, sums)
     return Events(
         np.concatenate([tag_sets, *(ending.tag_sets for ending in endings)]),
         np.concatenate([minutes, *(ending.minutes for ending in endings)]),

@@ -46,13 +46,15 @@ class Texts:
 
     def of_batches(self, batches: Sequence[NarrowBatch], key: str) -> Int64s:
         """The codes of text column `key` of all batches, one after the other."""
-        codes = np.empty(sum(len(batch) for batch in batches), np.int64)
+        positions = np.empty(sum(len(batch) for batch in batches), np.int64)
+        dictionary: list[str] = []
         end = 0
         for batch in batches:
             start, end = end, end + len(batch)
-            values, column = batch.text[key]
-            codes[start:end] = self._index[values[column]] if isinstance(column, int) else self.codes(values)[column]
-        return codes
+            values, codes = batch.text[key]
+            np.add(codes, len(dictionary), out=positions[start:end], dtype=np.int64)
+            dictionary += values
+        return self.codes(dictionary)[positions]
 
     def values(self, codes: Int64s) -> list[str]:
         """The string of each code."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown
+from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown, rows_of
 from tocsin.model.catalogue import MEASURES, MOMENTS
 
 _FIRST_UNITS = 1024
@@ -39,12 +39,13 @@ def _column(columns: Mapping[str, Int64s], name: str) -> Int64s:
 
 def sums_of(columns: Mapping[str, Int64s], n: int) -> Int64s:
     """X and Y of each heartbeat for each of MOMENTS, not yet divided by their units: shape (n, WIDTH)."""
-    result = np.empty((n, WIDTH), np.int64)
+    by_moment, result = np.empty((WIDTH, n), np.int64), np.empty((n, WIDTH), np.int64)
     for index, moments in enumerate(MOMENTS.values()):
-        result[:, 2 * index] = _column(columns, moments.x)
-        result[:, 2 * index + 1] = _column(columns, moments.y[0])
+        by_moment[2 * index] = _column(columns, moments.x)
+        by_moment[2 * index + 1] = _column(columns, moments.y[0])
         for name in moments.y[1:]:
-            result[:, 2 * index + 1] += _column(columns, name)
+            by_moment[2 * index + 1] += _column(columns, name)
+    rows_of(by_moment, result)
     return result
 
 
