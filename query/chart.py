@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from query import chart_legend
 from query.chart_axes import dress_axis, twin_axes
-from query.chart_lines import draw_band, draw_lines
+from query.chart_lines import Drawn, draw_band, draw_lines
 from query.chart_style import THEMES, Theme
 from query.params import Look
 from tocsin.model.asl.graph import Graph, GraphRequest
@@ -91,9 +91,8 @@ def _draw(first: Axes, graph: Graph, look: Look, theme: Theme) -> None:
         own = look.axes[plot.axis]
         colour = plot.lines[0].colour if len(graph.plots) > 1 and plot.lines else None
         filled = draw_lines(axes, plot.lines, days, step)
-        if look.band is not None:
-            draw_band(axes, plot.lines, days, look.band, theme)
-        dress_axis(axes, own, plot, theme, colour, filled=filled, main=i == 0)
+        band = draw_band(axes, plot.lines, days, look.band, theme) if look.band is not None else ()
+        dress_axis(axes, own, plot, theme, colour, Drawn(filled, band), main=i == 0)
     if graph.incomplete_from_ms is not None:
         _shade_incomplete(first, graph.incomplete_from_ms / 86_400_000.0 - step, end, theme)
     if (graph.lines and all(np.isnan(line.values).all() for line in graph.lines)) or not graph.lines:
@@ -113,7 +112,7 @@ def _dress_time(axes: Axes, start: float, end: float, zone: dt.tzinfo, look: Loo
         axes.axis("off")
         return
     locator = mdates.AutoDateLocator(  # type: ignore[no-untyped-call]
-        tz=zone, minticks=4, maxticks=max(5, look.width // 90)
+        tz=zone, minticks=3, maxticks=max(7, look.width // 80)
     )
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]

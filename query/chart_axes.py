@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from query.chart_lines import Drawn
 from query.chart_style import Theme, rgba
 from query.params import AxisLook
 from tocsin.model.asl.graph import GraphLine, Plot
@@ -31,12 +32,12 @@ def twin_axes(first: Axes, count: int, gap_points: float) -> list[Axes]:
 
 
 def dress_axis(
-    axes: Axes, look: AxisLook, plot: Plot, theme: Theme, colour: str | None, *, filled: bool, main: bool
+    axes: Axes, look: AxisLook, plot: Plot, theme: Theme, colour: str | None, drawn: Drawn, *, main: bool
 ) -> None:
     """Scale, bounds, ticks and label of one value axis."""
     ink = rgba(colour) if colour else theme.text
     _set_scale(axes, look.scale)
-    _set_bounds(axes, look, plot.lines, filled=filled)
+    _set_bounds(axes, look, plot.lines, drawn)
     for side, spine in axes.spines.items():
         spine.set_visible(side in (("left", "bottom") if main else ("right",)))
         spine.set_color(theme.faint if main else ink)
@@ -49,7 +50,7 @@ def dress_axis(
     elif look.scale == "log":
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
-    if look.tick_labels == "off":
+    if look.tick_labels == "off" or not any(line.stats.count for line in plot.lines):
         axes.set_yticklabels([])
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: tick_text(float(value), look.tick_labels)))
@@ -77,7 +78,7 @@ def duration_text(seconds: float) -> str:
 
 def _set_scale(axes: Axes, scale: str) -> None:
     if scale == "log":
-        axes.set_yscale("log", nonpositive="mask")
+        axes.set_yscale("log", nonpositive="clip")
     elif scale == "log-linear":
         axes.set_yscale("symlog", linthresh=1.0)
     elif scale == "sqrt":
@@ -86,11 +87,12 @@ def _set_scale(axes: Axes, scale: str) -> None:
         axes.set_yscale("function", functions=(np.square, lambda v: np.sqrt(np.maximum(v, 0))))
 
 
-def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], *, filled: bool) -> None:
+def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: Drawn) -> None:
     """Explicit bounds as given; `auto-style` includes 0 under filled lines; a flat line is not at the edge."""
     low, high = axes.get_ylim()
     values = [v for line in lines if line.line_style != "vspan" for v in (line.stats.min, line.stats.max)]
-    known = [v for v in values if math.isfinite(v)]
+    known = [v for v in (*values, *drawn.band) if math.isfinite(v)]
+    filled = drawn.filled
     if known and not filled:
         low, high = min(known), max(known)
     if look.scale == "linear" and known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,6 +23,14 @@ def _steps(days: Floats, values: Floats, step: float) -> tuple[Floats, Floats]:
     """Points of a staircase: each value holds from one step before its time up to it."""
     edges = np.concatenate([[days[0] - step], days])
     return edges, np.concatenate([values[:1], values])
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What bounds must allow for: whether any line is filled, and the lowest and highest value of a band."""
+
+    filled: bool
+    band: tuple[float, ...] = ()
 
 
 def draw_lines(axes: Axes, lines: Sequence[GraphLine], days: Floats, step: float) -> bool:
@@ -91,15 +100,15 @@ def _heatmap(axes: Axes, lines: Sequence[GraphLine], days: Floats, step: float) 
     axes.imshow(shade, aspect="auto", origin="lower", extent=(days[0] - step, days[-1], edges[0], edges[-1]), zorder=1)
 
 
-def draw_band(axes: Axes, lines: Sequence[GraphLine], days: Floats, band: str, theme: Theme) -> None:
+def draw_band(axes: Axes, lines: Sequence[GraphLine], days: Floats, band: str, theme: Theme) -> tuple[float, ...]:
     """Shade around lines of an earlier time: `minmax` between the lowest and the highest of them, or a share (0.2 is
-    20 %) around their mean."""
+    20 %) around their mean. Gives its lowest and highest value."""
     shifted = np.array([line.values for line in lines if line.offset_ms and line.line_style == "line"])
     share = parse_double(band)
     if band != "minmax" and (share is None or not 0 < share <= 1):
         raise AslError(f"band must be minmax or a share above 0 and up to 1, not '{band}'")
-    if not len(shifted):
-        return
+    if not len(shifted) or np.isnan(shifted).all():
+        return ()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         if share is None:
@@ -111,3 +120,4 @@ def draw_band(axes: Axes, lines: Sequence[GraphLine], days: Floats, band: str, t
     x, lower = _steps(days, low, step)
     _, upper = _steps(days, high, step)
     axes.fill_between(x, lower, upper, step="pre", color=theme.band, alpha=0.22, linewidth=0, zorder=1.5)
+    return float(np.nanmin(low)), float(np.nanmax(high))
