@@ -79,6 +79,7 @@ def _sibling_spread(rate: Floats, weight: Floats, parent: Ints) -> Floats:
     """Squared relative spread of children's rates around their parent's, indexed by the parent, shape (S,)."""
     slices = len(rate)
     relative = divide(rate, rate[parent], 1.0) - 1.0
+    weight = np.where(parent == np.arange(slices), 0.0, weight)  # the root is no child of its own
     total = np.bincount(parent, weight, slices).astype(np.float64)
     spread = np.bincount(parent, weight * relative**2, slices).astype(np.float64)
     return np.clip(divide(spread, total), 0.0, 4.0)

@@ -27,6 +27,8 @@ SUSPECTS_MAX = 200
 RECHECK_MS = 60_000
 AGAIN_MS = 30_000
 """Raw heartbeats are not read more often than this for slices that an open incident may well explain."""
+MOVED_MS = 7 * 86_400_000
+MOVED_RECHECK_MS = 600_000
 MARKERS_MS = 2 * 3_600_000
 
 
@@ -101,6 +103,8 @@ class Casework:
     def _settle(self, case: Case, judged: Judged, now_ms: int, changed: Changed) -> None:
         rule = judged.rule
         evidence = judged.measured(case.leader.number, case.leader.tags)
+        if judged.signal.shape == "volume" and self._moved_by_us(case, judged.rule.name, now_ms):
+            return
         for incident in self._desk.open_incidents():
             if incident.rule != rule.name and life.can_join(incident, case.cohort):
                 already = any(entry["rule"] == rule.name for entry in incident.also)
@@ -120,6 +124,20 @@ class Casework:
                 return
         opened = self._desk.open(self._new(case, judged, now_ms), now_ms, rule.remediate)
         changed.opened.append(opened.id)
+
+    def _moved_by_us(self, case: Case, rule: str, now_ms: int) -> bool:
+        """Whether a remediation of ours in these days has moved the viewers away: no trouble, but noted there."""
+        for incident in self._desk.recent(now_ms - MOVED_MS):
+            done = any(run.get("state") == "done" and not run.get("dry_run") for run in incident.actions)
+            if not done or not case.cohort or not incident.cohort or contradicts(incident.cohort, case.cohort):
+                continue
+            if not any(entry["rule"] == rule for entry in incident.also):
+                evidence_text = f"{rule} in {slice_name(case.cohort)}: viewers moved by the remediation, nobody paged"
+                self._desk.change(incident.id, lambda stored: stored, now_ms, None, text=evidence_text)
+            for member in case.members:
+                self._children_until[rule, member.number] = now_ms + MOVED_RECHECK_MS
+            return True
+        return False
 
     def _new(self, case: Case, judged: Judged, now_ms: int) -> Incident:
         rule = judged.rule

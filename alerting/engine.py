@@ -186,6 +186,8 @@ class AlertEngine:
     def _still(self, entry: Mapping[str, Any], judged: Mapping[str, Judged]) -> bool:
         """Whether a joined rule's slice is still bad."""
         answer = judged.get(entry["rule"])
+        if answer is not None and answer.signal.shape == "volume":
+            return False  # viewers who were moved away do not come back because playback is well again
         number = self.sensors.index.find(entry["evidence"]["slice"])
         return answer is not None and number is not None and answer.observe(number) == "active"
 

@@ -24,6 +24,8 @@ from alerting.slices import contradicts
 ROUNDS_MAX = 3
 REST_EXCESS_SHARE = 0.5
 """A leader whose excess is explained by less than this share asks for an explanation of its own."""
+HOMOGENEOUS = 0.4
+"""Part of the leader's lift above 1 that a wider cohort must have outside the leader to be the explanation."""
 REST_P = 1e-4
 """What a slice shows without a cohort must be this unlikely, to be a second trouble and not the first one's noise."""
 REST_PHI = 0.04
@@ -131,8 +133,9 @@ def _explain_leader(
     """The cohort for the leader, and the explanations to show (the first is the cohort's)."""
     rest = bad.take(left)
     found = [item for item in explain(rest) if not contradicts(item.cohort, leader.tags)]
-    if found and found[0].cohort and _covers(rest, found[0].cohort, leader):
-        return found[0].cohort, found
+    for item in found:
+        if _covers(rest, item.cohort, leader) and _is_homogeneous(rest, item.cohort, leader):
+            return item.cohort, [item, *(other for other in found if other is not item)]
     inside = rest.take(rest.within(leader.tags)) if leader.tags else rest
     own = explain(inside)
     cohort = {**leader.tags, **own[0].cohort} if own else dict(leader.tags)
@@ -148,6 +151,24 @@ def _covers(rest: Audience, cohort: Mapping[str, str], leader: Suspect) -> bool:
     bad = float(rest.x[inside].sum())
     both = float(rest.x[inside & rest.within(cohort)].sum())
     return bad <= 0 or both >= REST_EXCESS_SHARE * bad
+
+
+def _is_homogeneous(rest: Audience, cohort: Mapping[str, str], leader: Suspect) -> bool:
+    """Whether the cohort is bad outside the leader too: else the leader is the trouble, and the cohort dilutes it."""
+    inside = rest.within(leader.tags)
+    outside = rest.within(cohort) & ~inside
+    if rest.y[outside].sum() <= 0:
+        return True
+    return _lift(rest, outside) - 1.0 >= HOMOGENEOUS * (_lift(rest, inside) - 1.0)
+
+
+def _lift(audience: Audience, rows: Bools) -> float:
+    """How many times worse than before the rows are, their rate before shrunk to everyone's."""
+    prior = 20.0 * float(audience.y.sum()) / max(float((audience.y > 0).sum()), 1.0)
+    everyone = float(audience.x_before.sum()) / max(float(audience.y_before.sum()), 1e-9)
+    before = (audience.x_before[rows].sum() + prior * everyone) / (audience.y_before[rows].sum() + prior)
+    now = audience.x[rows].sum() / max(float(audience.y[rows].sum()), 1e-9)
+    return float(now / before) if before > 0 else float("inf") if now > 0 else 1.0
 
 
 def _is_normal(bad: Audience, left: Bools, suspect: Suspect, options: Options) -> bool:

@@ -29,6 +29,8 @@ COVERAGE_MIN = 0.6
 PRIOR_SESSIONS = 20.0
 TIE = 0.03
 """Scores this close count as equal: then fewer tags win, then the order of `KEY_ORDER`."""
+GATE_Z = 3.0
+"""The whole audience must be worse than before by this many standard errors; else there is nothing to explain."""
 CANDIDATES_MAX = 60
 """Tag values searched, by bad units: their membership is one bit each of a 64-bit word."""
 
@@ -140,7 +142,7 @@ def explain(audience: Audience, top: int = 3) -> list[Explanation]:
     k_all = float(audience.x.sum())
     e_all = normal.rate * float(audience.y.sum())
     excess = k_all - e_all
-    if excess <= 0 or k_all < LIFT_MIN * e_all:
+    if excess <= GATE_Z * np.sqrt(normal.unit * (k_all + e_all)):
         return []
     candidates = _candidates(audience, COVERAGE_MIN * excess)
     leaves = _leaves(audience, candidates)

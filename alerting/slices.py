@@ -74,10 +74,11 @@ class SliceIndex:
         if len(self._values) >= self._max:
             self.dropped += 1
             return -1
+        parent = self._parent(family, values)
         number = len(self._values)
         self._numbers[family.number, values] = number
         self._values.append((family.number, values))
-        self._parents.append(self._parent(family, values))
+        self._parents.append(parent)
         return number
 
     def find(self, tags: Mapping[str, str]) -> int | None:

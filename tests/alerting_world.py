@@ -1,7 +1,7 @@
 """A small streaming service for the tests of alerting: sessions, their session-minutes, and the store's rows of them.
 
 One call of `step` is ten seconds of everybody. The same code draws the weeks of history (rows of `minutes`) and the
-live part (rows of `deltas` with a ledger row a bucket, and raw `heartbeats`), so that both have one distribution. Sessions
+live part (`deltas` with a ledger row a bucket, and raw `heartbeats`), so that both have one distribution. Sessions
 differ in how often they stall, and the whole fleet's rate wobbles: what a Poisson test would page for.
 """
 

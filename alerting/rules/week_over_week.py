@@ -7,7 +7,7 @@ its variance. So k = Σx/c behaves as a count whose variance is its mean, and bo
 
     p0 = (k0 + κ·ps + ½)/(n0 + κ)                     baseline rate, shrunk to the slice's long-run rate ps, κ = 200
     m  = n·p0                                         expected
-    V  = d·m + m²·(φ + 1/(k0 + κ·ps + ½))             sampling, the rate's own wobble, the baseline's uncertainty
+    V  = d·m + m²·(φ·(1 + b) + 1/(k0 + κ·ps + ½))     sampling, the rate's wobble now and in the baseline (b), its n
     p  = P(K >= k)                                    negative binomial (shares), gamma (ratios)
 
 The ½ is Jeffreys' prior: a slice that never failed is not taken for one that cannot fail. Volumes are judged by the
@@ -36,6 +36,8 @@ from alerting.rules.kinds import Kind
 KAPPA = 200.0
 """Session-minutes (or plays) of long-run history that a baseline is shrunk by."""
 JEFFREYS = 0.5
+BASELINE_WOBBLE = 0.6
+"""The baseline's weeks wobble too: the mean of the middle two of four has 0.3 of one week's variance, 0.6/2."""
 SIZE_PRIOR = 10.0
 """Bad units' worth of the current window in the estimate of a bad unit's size: matters only without history."""
 BAND_Z = 1.96
@@ -79,7 +81,8 @@ def judge_rate(evidence: Evidence, options: Options, base: Sums, long_run: Sums)
     known = k0 + KAPPA * long_rate + JEFFREYS
     p0 = known / (n0 + KAPPA)
     mean = n * p0
-    variance = evidence.d * mean + mean * mean * (evidence.phi + 1.0 / known)
+    wobble = evidence.phi * (1.0 + BASELINE_WOBBLE / np.maximum(evidence.weeks, 1) * n0 / (n0 + KAPPA))
+    variance = evidence.d * mean + mean * mean * (wobble + 1.0 / known)
     deviation = np.sqrt(np.maximum(variance, 1e-12))
 
     up = evidence.direction == "up"

@@ -150,7 +150,7 @@ class SqliteTx:
     def due_deliveries(self, now_ms: int, limit: int = 100) -> list[DeliveryRow]:
         """Queued ones whose time has come, oldest first."""
         query = select(DELIVERIES).where(DELIVERIES.c.state == "queued", DELIVERIES.c.next_ms <= now_ms)
-        ordered = query.order_by(DELIVERIES.c.next_ms, DELIVERIES.c.created_ms, DELIVERIES.c.key)
+        ordered = query.order_by(DELIVERIES.c.number)
         return [_delivery(row) for row in self._rows(ordered, limit)]
 
     def deliveries(
@@ -162,7 +162,7 @@ class SqliteTx:
             query = query.where(DELIVERIES.c.incident_id == incident_id)
         if state:
             query = query.where(DELIVERIES.c.state == state)
-        return [_delivery(row) for row in self._rows(query.order_by(DELIVERIES.c.created_ms.desc()), limit)]
+        return [_delivery(row) for row in self._rows(query.order_by(DELIVERIES.c.number.desc()), limit)]
 
     def put_action(self, row: ActionRow) -> None:
         """Insert or replace by id."""

@@ -49,7 +49,8 @@ EVENTS = Table(
 
 DELIVERIES = Table(
     "deliveries", METADATA,
-    Column("key", String(96), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("key", String(96), nullable=False, unique=True),
     Column("incident_id", String(32), nullable=False, index=True),
     Column("receiver", String(64), nullable=False),
     Column("state", String(16), nullable=False),
