@@ -12,7 +12,7 @@ from streaming_jobs.steps import deltas as delta_rows
 from streaming_jobs.steps import lateness, raw
 from streaming_jobs.steps.bucketing import Bucket
 from streaming_jobs.steps.compiled import Int64s
-from streaming_jobs.steps.cubes import Cells, CubeSlices, Events, events_of
+from streaming_jobs.steps.cubes import Cells, CubeSlices, Events, events_of, sum_cubes
 from streaming_jobs.steps.interning import Texts
 from streaming_jobs.steps.output import BucketOutput
 from streaming_jobs.steps.reading import Contents
@@ -79,7 +79,7 @@ def sum_up(
     errors = Texts()
     error_codes = errors.of_batches(contents.batches, "error")
     events = _events(counted, error_codes, endings)
-    cells = [cube.cells(events, counted.units, tag_sets) for cube in cubes]
+    cells = sum_cubes(cubes, events, counted.units, tag_sets)
     return Summed(cells, _ledger(contents, counted), errors, error_codes)
 
 

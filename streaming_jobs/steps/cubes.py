@@ -22,9 +22,11 @@ from streaming_jobs.steps.tag_sets import TagSets
 from streaming_jobs.steps.timeouts import Endings
 from tocsin.model.catalogue import HISTOGRAMS, MEASURES
 from tocsin.model.cubes import Cube
-from tocsin.model.tables import MAX_COLUMNS, MOMENT_COLUMNS, SUM_COLUMNS
+from tocsin.model.tables import MAX_COLUMNS, SUM_COLUMNS
 from tocsin.model.tags import IDENTITY_KEYS
 
+ROWS_IN_CACHE = 1_024
+"""Rows added to all cubes before the next ones are: a quarter of a megabyte."""
 _TIMEOUT_COLUMNS = tuple(SUM_COLUMNS.index(name) for name in ("ended", "timeouts"))
 
 
@@ -128,6 +130,17 @@ def _max_rows(totals: Int64s, cells: Int64s, rows: Int64s) -> None:
                 totals[cells[i], j] = rows[i, j]
 
 
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The cell of each row, events before units; and of each cell a tag set that has its key values, its minute and
+    its error code."""
+
+    cells: Int64s
+    tag_sets: Int64s
+    minutes: Int64s
+    errors: Int64s
+
+
 class CubeSlices:
     """One cube's slices: the slice of each tag set."""
 
@@ -155,25 +168,47 @@ class CubeSlices:
             codes = np.ascontiguousarray(new[:, self._columns])
         self._slice_of = np.concatenate([self._slice_of, self._rows.ids(codes)])
 
-    def cells(self, events: Events, units: UnitDeltas, tag_sets: TagSets) -> Cells:
-        """Sum the bucket's events and unit deltas into this cube's cells."""
+    def place(self, events: Events, units: UnitDeltas, tag_sets: TagSets) -> Placement:
+        """The cell of each of the bucket's rows in this cube."""
         self._learn(tag_sets)
-        n, rows = len(events.minutes), np.concatenate([events.tag_sets, units.tag_sets])
+        rows = np.concatenate([events.tag_sets, units.tag_sets])
         minutes = np.concatenate([events.minutes, units.minutes])
         errors = np.zeros(len(rows), np.int64)
         if self._by_error:
-            errors[:n] = events.errors
+            errors[: len(events.minutes)] = events.errors
         cells, first = _cells_of(self._slice_of[rows], minutes, errors)
-        sums = np.zeros((len(first), len(SUM_COLUMNS)), np.int64)
-        _add_rows(sums, cells[:n], events.sums)
-        moments = np.zeros((len(first), len(MOMENT_COLUMNS)), np.int64)
-        _add_rows(moments, cells[n:], units.values)
-        maxima = np.zeros((len(first), len(MAX_COLUMNS)), np.int64)
-        _max_rows(maxima, cells[:n], events.maxima)
+        return Placement(cells, rows[first], minutes[first], errors[first])
+
+
+def sum_cubes(cubes: Sequence[CubeSlices], events: Events, units: UnitDeltas, tag_sets: TagSets) -> list[Cells]:
+    """Sum the bucket's events and unit deltas into the cells of all cubes; rows are added while they are in cache."""
+    placed = [cube.place(events, units, tag_sets) for cube in cubes]
+    n = len(events.minutes)
+    of_events = [place.cells[:n] for place in placed]
+    sums = _added(placed, of_events, events.sums)
+    moments = _added(placed, [place.cells[n:] for place in placed], units.values)
+    summed = []
+    for index, (cube, place) in enumerate(zip(cubes, placed, strict=True)):
+        maxima = np.zeros((len(place.minutes), len(MAX_COLUMNS)), np.int64)
+        _max_rows(maxima, of_events[index], events.maxima)
         maps = {
-            name: histograms.by_cell(observed, cells, len(first)) for name, observed in events.observed.items()
-        } if self.cube.histograms else {}  # fmt: skip
-        return Cells(self.cube, rows[first], minutes[first], errors[first], sums, moments, maxima, maps)
+            name: histograms.by_cell(observed, of_events[index], len(place.minutes))
+            for name, observed in events.observed.items()
+        } if cube.cube.histograms else {}  # fmt: skip
+        summed.append(
+            Cells(cube.cube, place.tag_sets, place.minutes, place.errors, sums[index], moments[index], maxima, maps)
+        )
+    return summed
+
+
+def _added(placed: Sequence[Placement], cells: Sequence[Int64s], rows: Int64s) -> list[Int64s]:
+    """The rows summed by cell, for each cube."""
+    totals = [np.zeros((len(place.minutes), rows.shape[1]), np.int64) for place in placed]
+    for low in range(0, len(rows), ROWS_IN_CACHE):
+        part = rows[low : low + ROWS_IN_CACHE]
+        for total, of in zip(totals, cells, strict=True):
+            _add_rows(total, of[low : low + ROWS_IN_CACHE], part)
+    return totals
 
 
 def _cells_of(slices: Int64s, minutes: Int64s, errors: Int64s) -> tuple[Int64s, Int64s]:
