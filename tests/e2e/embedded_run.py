@@ -40,7 +40,7 @@ def answers(seed: int, base_ms: int, folder: Path) -> list[Any]:
     log = line.fill_local_log(audience, folder / "log.db", clock, line.SENDING_MS)
     store = ClickHouseStore(f"chdb://{folder / 'store'}", line.KEEP_DAYS)
     line.run_embedded_line(log, clock, store)
-    found = [line.ask(store, entry) for entry in line.queries()]
+    found = [line.ask(store, entry, base_ms) for entry in line.queries()]
     log.close()
     store.close()
     return found

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from query.source import StoreSource
 from streaming_jobs.committer import Committer, ledger_rows
 from streaming_jobs.embedded import EmbeddedRunner
 from streaming_jobs.fold import Folder
@@ -24,6 +25,10 @@ from tocsin.adapters.log.local import LocalLog
 from tocsin.adapters.log.port import LogReader
 from tocsin.adapters.store.port import Store
 from tocsin.app.dev import process as proc
+from tocsin.model.asl.graph import GraphRequest, draw
+from tocsin.model.asl.stack import Interpreter
+from tocsin.model.asl.times import MINUTE
+from tocsin.model.asl.words import TOCSIN
 from tocsin.model.cubes import DEFAULT_CUBES
 from tocsin.model.ledger import LedgerReport, report
 from tocsin.model.records import TICK
@@ -135,9 +140,26 @@ def check_ledger(store: Store, reader: LogReader, ends: Mapping[int, int]) -> Le
     return report(ledger_rows(store), bounds)
 
 
-def ask(store: Store, entry: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """A store's answer, as plain values."""
+def ask(store: Store, entry: Mapping[str, Any], base_ms: int) -> list[tuple[Any, ...]]:
+    """A store's answer as plain values; `base_ms` is the end of the audience's time."""
+    if "expr" in entry:
+        return _ask_expression(store, entry, base_ms)
     return [tuple(_plain(value) for value in row) for row in store.query(entry["sql"])]
+
+
+def _ask_expression(store: Store, entry: Mapping[str, Any], base_ms: int) -> list[tuple[Any, ...]]:
+    """Every point of every line: its tags, its minute in epoch seconds, its value."""
+    end_ms = base_ms // MINUTE + 3
+    source = StoreSource(store, DEFAULT_CUBES, lambda: end_ms * MINUTE)
+    request = GraphRequest(entry["expr"], start=str((end_ms - 30) * MINUTE), end=str(end_ms * MINUTE), step="1m")
+    graph = draw(request, Interpreter(TOCSIN), source, end_ms * MINUTE)
+    points = [
+        (*(line.tags[key] for key in entry["tags"]), (graph.grid.first_ms + at * MINUTE) // 1000 - 60, float(value))
+        for line in graph.lines
+        for at, value in enumerate(line.values)
+        if not math.isnan(value)
+    ]
+    return sorted(points)
 
 
 def assert_same(found: Sequence[tuple[Any, ...]], wanted: Sequence[tuple[Any, ...]], what: str) -> None:

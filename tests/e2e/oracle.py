@@ -6,11 +6,13 @@ and its `values`, each one of:
 
 * `count`, `weight` (Σ sample_k), `sum X`, `weighted X` (Σ X × sample_k), `max X`, `distinct X`;
 * `rate S X`: weighted sum per S seconds; `ratio F A+B / C+D`: F × weighted sums;
+* `percentile P X`: of the weighted values X >= 0 ms, in seconds, linear within its bucket;
 * `buckets X`: percentile bucket -> Σ sample_k of the values X >= 0, as sorted pairs.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -115,7 +117,9 @@ def answer(entry: Mapping[str, Any], all_frames: Mapping[str, pd.DataFrame]) -> 
     if not by:
         return [tuple(_value(wanted, frame) for wanted in entry["values"])]
     groups = frame.groupby(by, sort=True)
-    return [(*key, *(_value(wanted, group) for wanted in entry["values"])) for key, group in groups]
+    rows = [(*key, *(_value(wanted, group) for wanted in entry["values"])) for key, group in groups]
+    # A line of the stack language has no point where there is no value.
+    return [row for row in rows if not math.isnan(row[-1])] if "expr" in entry else rows
 
 
 def _value(wanted: str, group: pd.DataFrame) -> Any:
@@ -127,6 +131,9 @@ def _value(wanted: str, group: pd.DataFrame) -> Any:
         factor, _, formula = rest.partition(" ")
         over, under = (sum(_weighted(group, name) for name in side.strip().split("+")) for side in formula.split("/"))
         return float(factor) * over / under if under else float("nan")
+    if kind == "percentile":
+        share, name = rest.split()
+        return _percentile(float(share) / 100, _buckets(group, name))
     simple: dict[str, Callable[[], Any]] = {
         "count": lambda: len(group),
         "weight": lambda: int(group["sample_k"].sum()),
@@ -150,6 +157,18 @@ def _buckets(group: pd.DataFrame, column: str) -> list[tuple[int, int]]:
             bucket = bisect_right(_BOUNDS, value_ms * NS_PER_MS)
             counts[bucket] = counts.get(bucket, 0) + weight
     return sorted(counts.items())
+
+
+def _percentile(share: float, buckets: list[tuple[int, int]]) -> float:
+    """Seconds below which a share of the counts lies, counting a bucket's values as spread evenly over it."""
+    wanted = share * sum(count for _, count in buckets)
+    below = 0
+    for bucket, count in buckets:
+        if below + count >= wanted:
+            low = _BOUNDS[bucket - 1] if bucket else 0
+            return (low + (wanted - below) / count * (_BOUNDS[bucket] - low)) / 1e9
+        below += count
+    return float("nan")
 
 
 def _percentile_bounds() -> list[int]:
