@@ -123,8 +123,8 @@ class World:
             x[leaving] = y[leaving] = 0  # another session sits there now
         for fault in self.faults:  # viewers leave what is gone
             if fault.gone:
-                rows = np.flatnonzero(self.inside(fault.cohort))
-                self.tags["cdn"][rows] = (self.tags["cdn"][rows] + 1) % 3
+                leavers = np.flatnonzero(self.inside(fault.cohort))
+                self.tags["cdn"][leavers] = (self.tags["cdn"][leavers] + 1) % 3
         out: dict[str, Ints] = {name: np.zeros(n, np.int64) for name in (*BATCH_COLUMNS, "expected")}
         stall_p = self.stall_p * self.lemon * np.exp(self.wobble)
         freeze_p, failed_p = np.full(n, 0.0003), np.full(n, 0.01)
