@@ -1,13 +1,14 @@
-"""Configuration and clock: defaults work, unknown keys are refused with the nearest, a scaled clock catches up."""
+"""Configuration and clock: defaults work, unknown keys are refused with the nearest, one clock is shared."""
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from tocsin.app.clock import Clock, starting_now
+from tocsin.app.clock import ConductedClock, RealClock
 from tocsin.app.config import load
 from tocsin.model.errors import ConfigError
 
@@ -45,18 +46,25 @@ def test_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         load()
 
 
-def test_a_scaled_clock_catches_up_and_is_real_time_then() -> None:
-    """It starts behind, runs at its rate, and never passes real time."""
-    real_ms = time.time_ns() // 1_000_000
-    started = Clock(20.0, 3_600_000, real_ms - 60_000)
-    assert abs(started.now_ms() - (real_ms - 60_000 - 3_600_000 + 1_200_000)) < 5_000
-    caught_up = Clock(20.0, 3_600_000, real_ms - 600_000)
-    assert caught_up.caught_up_ms <= real_ms
-    assert abs(caught_up.now_ms() - real_ms) < 5_000
+def test_a_conducted_clock_is_shared_and_never_goes_back(tmp_path: Path) -> None:
+    """What the conductor sets is what every other reader of the file sees; a smaller time is ignored."""
+    conductor = ConductedClock(tmp_path / "clock", 1_000)
+    reader = ConductedClock(tmp_path / "clock")
+    conductor.set_ms(5_000)
+    conductor.set_ms(4_000)
+    assert reader.now_ms() == 5_000
 
 
-def test_real_seconds_until_a_time_follow_the_rate() -> None:
-    """Ten virtual minutes at rate 20 take half a real minute; past times take none."""
-    clock = starting_now(20.0, 3_600)
-    assert clock.real_s(clock.now_ms() + 600_000) == pytest.approx(30, abs=1)
-    assert clock.real_s(clock.now_ms() - 1) == 0
+def test_waiting_for_a_conducted_clock_ends_by_its_time_or_by_stop(tmp_path: Path) -> None:
+    """A waiter goes on once the time is there, and gives up once it is told to stop."""
+    clock, stop = ConductedClock(tmp_path / "clock", 0), threading.Event()
+    threading.Timer(0.05, clock.set_ms, (60_000,)).start()
+    assert clock.wait_until(60_000, stop)
+    stop.set()
+    assert not clock.wait_until(60_001, stop)
+
+
+def test_the_real_clock_is_the_machines() -> None:
+    """Without a conductor, time is real."""
+    assert abs(RealClock().now_ms() - time.time() * 1000) < 5_000
+    assert RealClock().wait_until(0, threading.Event())

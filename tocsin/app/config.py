@@ -6,6 +6,7 @@ Unknown keys are refused, with the nearest known one. Every key has a default th
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import tomllib
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from tocsin.app.clock import Clock
+from tocsin.app.clock import Clock, ConductedClock, RealClock
 from tocsin.model.cubes import DEFAULT_CUBES, Cube, declare
 from tocsin.model.errors import ConfigError
 
@@ -72,16 +73,12 @@ class Config(BaseSettings):
     probe_origins: list[str] = Field([], description="Origins that the probe may fetch from, as http://HOST:PORT.")
     probe_share: float = Field(0.05, ge=0, le=1, description="Share of one core for the rotating background sample.")
 
-    clock_rate: float = Field(1.0, ge=1, description="Demonstration only: how fast time runs until it has caught up.")
-    clock_behind_s: float = Field(0.0, ge=0, description="Demonstration only: how far behind real time it starts.")
-    clock_anchor_ms: int = Field(0, ge=0, description="Demonstration only: real time at which the clock started.")
+    clock_file: Path | None = Field(None, description="Demonstration only: file of a conducted clock.")
 
-    @property
+    @functools.cached_property
     def clock(self) -> Clock:
         """The clock that all roles of this configuration share."""
-        if self.clock_rate == 1.0:
-            return Clock()
-        return Clock(self.clock_rate, int(self.clock_behind_s * 1000), self.clock_anchor_ms)
+        return RealClock() if self.clock_file is None else ConductedClock(self.clock_file)
 
     @property
     def store_dsn(self) -> str:

@@ -25,6 +25,7 @@ def main() -> None:
     """Entry point: an error of Tocsin's own is one line on stderr; status 2 for bad input, 1 for what failed."""
     try:
         app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+        app.callback()(lambda: None)  # keeps it a group of commands also where one command alone is registered
         wanted = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         modules = [COMMANDS[wanted]] if wanted in COMMANDS else list(dict.fromkeys(COMMANDS.values()))
         for name in modules:
