@@ -1,7 +1,8 @@
 """A small world of cells for the tests of the store's source: drawn once, written as jobs and folds would leave it.
 
-Run as a program it fills a new embedded store and answers requests: `query_world.py FOLDER` reads a JSON list of
-[path, params] from standard input and prints the list of [status, body].
+Run as a program it fills a new embedded store and answers requests: `query_world.py FOLDER` reads two JSON lists of
+[path, params] from standard input, those to ask at once and those to ask again after more points have come, and prints
+the list of [status, body].
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ WEEK = 7 * 1440
 CUBES = (Cube(()), Cube(("cdn", "device")), Cube(("title", "cdn")))
 PARTS = ("playing_ms", "rebuffer_ms", "seek_wait_ms", "startup_wait_ms", "plays", "startup_ms", "n")
 WATERMARK_MS = NOW_MS - 60_000
+_SERIES_SCHEMA = pa.schema(
+    [("log_partition", pa.uint16()), ("start_offset", pa.int64()), ("append_day", pa.date32()),
+     ("ordinal", pa.int64()), ("name", pa.string()), ("series_id", pa.uint64()),
+     ("tags", pa.map_(pa.string(), pa.string())), ("type", pa.string()), ("ts_ms", pa.int64()),
+     ("value", pa.float64())]
+)  # fmt: skip
 
 
 def draw_cells(seed: int = 7) -> pd.DataFrame:
@@ -144,27 +151,42 @@ def _fill_published(store: ClickHouseStore, day: dt.date) -> None:
         {**rows[0], "name": "artwork.missing", "series_id": 99, "tags": [("title", "t1")], "type": "gauge",
          "ts_ms": NOW_MS - 90_000_000, "value": 1.0}
     )  # fmt: skip
-    schema = pa.schema(
-        [("log_partition", pa.uint16()), ("start_offset", pa.int64()), ("append_day", pa.date32()),
-         ("ordinal", pa.int64()), ("name", pa.string()), ("series_id", pa.uint64()),
-         ("tags", pa.map_(pa.string(), pa.string())), ("type", pa.string()), ("ts_ms", pa.int64()),
-         ("value", pa.float64())]
-    )  # fmt: skip
-    store.insert("series", pa.Table.from_pylist(rows, schema))
+    store.insert("series", pa.Table.from_pylist(rows, _SERIES_SCHEMA))
 
 
-def main(folder: Path, requests: Sequence[tuple[str, Mapping[str, str]]]) -> list[tuple[int, str]]:
-    """Fill a new store and answer requests."""
+def grow(store: ClickHouseStore) -> None:
+    """Later points of the same log: one of a minute long past, a correction, a series that was not there."""
+    base, day = NOW_MS - 300_000, dt.datetime.fromtimestamp(NOW_MS // 1000, dt.UTC).date()
+    late = [("gauge", 1, base - 7_200_000, 8.0), ("gauge", 1, base + 61_000, 6.0), ("new", 7, base, 3.0)]
+    rows = [
+        {
+            "log_partition": 0, "start_offset": 50, "append_day": day, "ordinal": n,
+            "name": "queue.depth", "series_id": series, "tags": [("k", k), ("place", "Köln / Süd")], "type": "gauge",
+            "ts_ms": time_ms, "value": value,
+        }
+        for n, (k, series, time_ms, value) in enumerate(late)
+    ]  # fmt: skip
+    store.insert("series", pa.Table.from_pylist(rows, _SERIES_SCHEMA))
+
+
+def main(
+    folder: Path, requests: Sequence[tuple[str, Mapping[str, str]]], again: Sequence[tuple[str, Mapping[str, str]]]
+) -> list[tuple[int, str]]:
+    """Fill a new store and answer requests; then let more points come and answer the others."""
     store = ClickHouseStore(f"chdb://{folder / 'store'}")
     fill(store)
-    source = StoreSource(store, CUBES, lambda: NOW_MS)
+    clock = [NOW_MS]
+    source = StoreSource(store, CUBES, lambda: clock[0])
     app = FastAPI()
     app.include_router(router(QueryDeps(source, source, lambda: NOW_MS)))
     client = TestClient(app)
     answers = [client.get(path, params=dict(params)) for path, params in requests]
+    grow(store)
+    clock[0] += 5_000
+    answers += [client.get(path, params=dict(params)) for path, params in again]
     store.close()
     return [(answer.status_code, answer.text) for answer in answers]
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), json.load(sys.stdin))))
+    print(json.dumps(main(Path(sys.argv[1]), *json.load(sys.stdin))))

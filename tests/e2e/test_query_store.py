@@ -52,6 +52,10 @@ TAGS: dict[str, tuple[str, dict[str, str]]] = {
     "places": ("/api/v1/tags/place", {}),
     "statistics": ("/api/v1/tags/statistic", {}),
 }
+AGAIN: dict[str, dict[str, str]] = {
+    "published again": {"q": "name,queue.depth,:eq,(,k,),:by"},
+    "published again before": {"q": "name,queue.depth,:eq,(,k,),:by", "s": "e-4h"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +63,14 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, An
     """All questions, asked once of an embedded store in a process of its own."""
     shared = {"s": "e-3h", "e": str(world.NOW_MS), "format": "json", "tz": "UTC"}
     requests = [("/api/v1/graph", {**shared, **params}) for params in GRAPHS.values()] + [*TAGS.values()]
+    again = [("/api/v1/graph", {**shared, **params}) for params in AGAIN.values()]
     done = subprocess.run(
         [sys.executable, "-m", "tests.e2e.query_world", str(tmp_path_factory.mktemp("query"))],
-        input=json.dumps(requests), capture_output=True, text=True, check=False, cwd=ROOT, timeout=240,
+        input=json.dumps([requests, again]), capture_output=True, text=True, check=False, cwd=ROOT, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])
-    return {name: (code, json.loads(text)) for name, (code, text) in zip([*GRAPHS, *TAGS], found, strict=True)}
+    return {name: (code, json.loads(text)) for name, (code, text) in zip([*GRAPHS, *TAGS, *AGAIN], found, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +226,15 @@ def test_published_points_merge_by_type(answers: Any) -> None:
     assert longer["gauge"].dropna().tolist()[-1] == 3.5
     assert longer["rate"].dropna().tolist()[-1] == pytest.approx(3.0 / 5)
     assert answers["published text"][1]["values"][-5] == [3.0]
+
+
+def test_points_that_come_later_are_seen(answers: Any) -> None:
+    """A back-filled point, a correction and a new series show although the days were read before."""
+    found = values(answers, "published again")
+    assert found["gauge"].dropna().tolist() == [8.0, 1.0, 2.0, 6.0]
+    assert found["new"].dropna().tolist() == [3.0]
+    assert values(answers, "published")["gauge"].dropna().tolist() == [1.0, 2.0, 5.0]
+    assert values(answers, "published again before")["gauge"].dropna().tolist() == [8.0, 1.0, 2.0, 6.0]
 
 
 def test_series_written_on_change_hold_their_value(answers: Any) -> None:

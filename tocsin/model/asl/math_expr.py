@@ -132,7 +132,7 @@ class RenameKey(Wrapping):
             if self.original in tags:
                 tags[self.replacement] = tags.pop(self.original)
             heads.append(Head(tags, head.label, head.gauge))
-        return Lines(tuple(heads), lines.values, lines.messages)
+        return Lines(tuple(heads), lines.values)
 
 
 @dataclass(frozen=True)

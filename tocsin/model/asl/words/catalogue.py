@@ -86,7 +86,7 @@ def _terms(parts: Combination) -> str:
 
 
 def _documentation(metric: Metric) -> str:
-    parts = [f"{metric.doc} [{metric.unit}]."]
+    parts = [f"{metric.doc[:1].upper()}{metric.doc[1:]} [{metric.unit}]."]
     for i, (name, definition) in enumerate(metric.definitions.items()):
         default = " (default)" if i == 0 and len(metric.definitions) > 1 else ""
         note = f", {definition.doc}" if definition.doc else ""
