@@ -106,7 +106,8 @@ class Casework:
         if judged.signal.shape == "volume" and self._moved_by_us(case, judged.rule.name, now_ms):
             return
         for incident in self._desk.open_incidents():
-            if incident.rule != rule.name and life.can_join(incident, case.cohort):
+            told_by_points = bool(incident.items)  # what nobody has felt yet does not absorb what players feel
+            if incident.rule != rule.name and not told_by_points and life.can_join(incident, case.cohort):
                 already = any(entry["rule"] == rule.name for entry in incident.also)
                 self._desk.change(
                     incident.id, lambda stored: life.join(stored, rule.name, evidence, now_ms), now_ms,

@@ -116,7 +116,12 @@ class Simulator:
     def status(self) -> dict[str, Any]:
         """Where the simulation stands: virtual time, viewers, counts of the sender."""
         with self._lock:
-            return {"now_ms": self._players.now_ms, "watching": self._players.watching(), "sent": self._sent()}
+            return {
+                "now_ms": self._players.now_ms,
+                "watching": self._players.watching(),
+                "issued": self._recorder.issued,
+                "sent": self._sent(),
+            }
 
     def truth(self, *, delivered: bool = True) -> dict[str, Any]:
         """The truth so far; `delivered` False where heartbeats were still on their way."""

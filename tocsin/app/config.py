@@ -73,6 +73,8 @@ class Config(BaseSettings):
     probe_origins: list[str] = Field([], description="Origins that the probe may fetch from, as http://HOST:PORT.")
     probe_share: float = Field(0.05, ge=0, le=1, description="Share of one core for the rotating background sample.")
 
+    probe_window_s: float = Field(10.0, gt=0, description="Seconds of a stream that one sampled look decodes.")
+
     clock_file: Path | None = Field(None, description="Demonstration only: file of a conducted clock.")
 
     @functools.cached_property

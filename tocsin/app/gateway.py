@@ -70,11 +70,11 @@ def run(config: Config, core: str = "") -> None:
     writer = open_writer(config)
     hints = HintsPoll(core) if core else None
     try:
-        fallback = ReverseProxy(core) if core else None
         if hints is None:
-            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback)
+            ingest_app.serve(writer, config.clock.now_ms, settings_of(config))
         else:
-            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback, hints)
+            fallback = ReverseProxy(core)
+            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback, hints, on_stop=fallback.aclose)
     finally:
         if hints is not None:
             hints.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import APIRouter
 from alerting.engine import Flag
 from server_probe.api import router as probe_router
 from server_probe.fetch import Fetcher, FetchPolicy, Origin
+from server_probe.ladder import LadderLimits
 from server_probe.look import Defect, Evidence, Look, TimeRange
 from server_probe.registry import StreamRegistry
 from server_probe.sampling import Sampler
@@ -58,10 +60,11 @@ class Probes:
         self._worker = ProbeWorker(
             self.registry,
             Fetcher(FetchPolicy(tuple(Origin.parse(origin) for origin in config.probe_origins))),
-            clock=self._now_s,
+            clock=time.time,  # leases and the share of a core are real time, whatever clock the rest is given
             on_verdict=self._on_verdict,
             queue=self.queue,
             store=self.verdicts,
+            limits=LadderLimits(window_s=config.probe_window_s),
             sampler=Sampler(
                 self.registry,
                 cpu_share=config.probe_share,
@@ -76,7 +79,7 @@ class Probes:
 
     def router(self) -> APIRouter:
         """Routes under /v1/probes."""
-        return probe_router(self.queue, self.verdicts, self.registry, clock=self._now_s)
+        return probe_router(self.queue, self.verdicts, self.registry, clock=time.time)
 
     def on_flag(self, flag: Flag) -> None:
         """Queue a look at each stream that an incident names; raises `UnavailableError` where the queue is full."""
@@ -89,7 +92,7 @@ class Probes:
                 id=f"{flag.incident_id}-{stream}",
                 stream=stream,
                 reason="flagged",
-                queued_ts_s=self._now_s(),
+                queued_ts_s=time.time(),
                 incident_id=flag.incident_id,
                 ranges=self._ranges(stream, condition),
                 complaints=(complaint,) if complaint else (),
@@ -155,12 +158,9 @@ class Probes:
             "origin": worst.source if worst is not None else "unknown",
             "text": verdict.summary,
             "cpu_s": verdict.cpu_s,
-            "at_ms": int(verdict.made_ts_s * 1000),
+            "at_ms": self._now_ms(),
             "frame_url": f"{self._base_url}/v1/probes/{verdict.id}/frame.png?number={frame}" if frame >= 0 else "",
         }
-
-    def _now_s(self) -> float:
-        return self._now_ms() / 1000
 
 
 def remote_verdicts(alerting_url: str) -> Callable[[str, Mapping[str, Any]], object]:

@@ -83,6 +83,7 @@ class Demo:
             inventory = stage.make_artwork(places, scenario)
             for made in media:
                 made.result()
+            stage.publish(places, scenario)
             origin = stack.enter_context(serve_folder(places.media))
             images = stack.enter_context(serve_folder(places.artwork))
             port = stage.free_port()
@@ -92,7 +93,7 @@ class Demo:
             secret = secrets.token_hex(16)
             inbox = receiver.Inbox(secret, clock.now_ms)
             config = stage.configuration(
-                places, options.rate, port=port, origin=origin, streams=stage.registry(places, scenario, origin),
+                places, port=port, origin=origin, streams=stage.registry(places, scenario, origin),
                 pages_url=stack.enter_context(receiver.serve(inbox)), secret=secret,
                 switch_url=stack.enter_context(switches(audience)),
             )  # fmt: skip
@@ -100,15 +101,21 @@ class Demo:
             service = stack.enter_context(running(config, places.root / "tocsin.log"))
             service.wait_ready(self._stop)
             audience.start()
-            conductor = Conductor(clock, self.url, lambda: int(audience.simulator.status()["now_ms"]), options.rate)
+            conductor = Conductor(clock, self.url, audience.simulator.status, options.rate)
             stack.callback(conductor.stop)
             conductor.start()
+            breaking = threading.Thread(target=self._break, args=(places, scenario, clock), daemon=True)
+            breaking.start()
             screen.step(f"live audience; its clock runs up to {options.rate:.0f} times as fast as this one")
             _check_artwork(self.url, inventory, images)
             watch = Watch(scenario, clock, service, inbox, audience, screen.tell, screen.clock)
             complete = watch.until_done(self._stop)
             screen.step("closing the ledger")
-            truth = audience.finish() if not options.stay else audience.simulator.truth()
+            if options.stay:
+                truth = audience.simulator.truth()
+            else:
+                truth = audience.finish()
+                conductor.without_audience()
             truth_file.write(places.root / "truth.json", truth)
             ledger = self._ledger(service, truth, stay=options.stay)
             report = self._report(scenario, watch, service, ledger, complete=complete)
@@ -119,6 +126,11 @@ class Demo:
                 self._stop.wait()
                 audience.finish()
             return report
+
+    def _break(self, places: stage.Places, scenario: Scenario, clock: ConductedClock) -> None:
+        """The rendition loses its picture when its players begin to say so."""
+        if clock.wait_until(scenario.gap_ms, self._stop):
+            stage.lose_picture(places, scenario)
 
     def _ledger(self, service: Service, truth: dict[str, Any], *, stay: bool) -> dict[str, Any]:
         """The ledger once it holds what was acknowledged; in a run that goes on it may hold more by then."""
@@ -154,9 +166,7 @@ class Demo:
                 if defect["frame"] >= 0
             ],
             "artwork": {"missing": [[image["title"], image["lang"], image["kind"]] for image in missing]},
-            "remediation": {
-                "action": done["action"] if done else None, "outcome": done.get("outcome") if done else None
-            },
+            "remediation": {"action": done["action"] if done else None, "outcome": _outcome(done)},
             "false_pages": sum(not scenario.explains(incident) for incident in incidents),
             "ledger": {name: ledger[name] for name in ("balanced", "lost", "double", "acked")},
             "complete": complete,
@@ -174,6 +184,11 @@ class Demo:
             name = f"{verdict['stream']}-{verdict['detector']}.png"
             (places.root / name).write_bytes(service.get_bytes(verdict["frame"]))
         (places.root / "report.json").write_text(json.dumps(report, indent=1))
+
+
+def _outcome(action: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a remediation did: the call's status and answer, the cohort's value and everyone else's before and after."""
+    return action and {name: action.get(name) for name in ("status", "answer", "before", "after")}
 
 
 def _incident(incident: dict[str, Any], scenario: Scenario) -> dict[str, Any]:

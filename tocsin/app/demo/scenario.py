@@ -47,10 +47,19 @@ class Scenario:
         """When the first fault begins."""
         return self.start_ms + LEAD_IN_MS
 
+    @property
+    def gap_ms(self) -> int:
+        """When the rendition loses its picture."""
+        return self.fault_ms + FREEZE_AFTER_MS
+
+    def broken(self) -> StreamSpec:
+        """The first channel as it is once a rendition lacks picture."""
+        return StreamSpec(self.gap_stream, self.seed, defects=(Gap(GAP_AT_S, GAP_LENGTH_S),))
+
     def media(self) -> Sequence[StreamSpec]:
-        """The three channels as media to be made."""
+        """The three channels as they are at the start."""
         return (
-            StreamSpec(self.gap_stream, self.seed, defects=(Gap(GAP_AT_S, GAP_LENGTH_S),)),
+            StreamSpec(self.gap_stream, self.seed),
             StreamSpec(self.baked_stream, self.seed + 1, defects=(Freeze(BAKED_AT_S, BAKED_LENGTH_S),)),
             StreamSpec(self.healthy_stream, self.seed + 2),
         )

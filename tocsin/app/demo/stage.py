@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from player_sim.artwork import make_bucket
-from player_sim.clips import StreamSpec, make_stream
+from player_sim.clips import make_stream
 from player_sim.history import write_history
 from player_sim.wire import ASN_HEADER, COUNTRY_HEADER
 from tocsin.adapters.store.clickhouse import ClickHouseStore
@@ -25,9 +25,9 @@ from tocsin.model.cubes import DEFAULT_CUBES
 
 DRAIN = "drain-cdn"
 MARK = ".tocsin-demo"
+WHOLE, BROKEN = "whole", "broken"
 CLOSE_HOLD_S = 180.0
-PROBE_CORES = 0.2
-"""Share of a real core for the background sample; the probe counts it in the demonstration's time."""
+PROBE_SHARE = 0.05
 PORT = 8080
 
 
@@ -72,13 +72,23 @@ def prepare(root: Path) -> Places:
 
 
 def make_media(places: Places, scenario: Scenario, pool: ProcessPoolExecutor) -> list[Future[Path]]:
-    """Make the streams in the background."""
+    """Make the streams in the background, and the first one once more as it is when broken."""
+    wanted = [*((WHOLE, spec) for spec in scenario.media()), (BROKEN, scenario.broken())]
+    return [pool.submit(make_stream, places.root / folder, spec) for folder, spec in wanted]
+
+
+def publish(places: Places, scenario: Scenario) -> None:
+    """Put the streams on the origin as they are at the start."""
     places.media.mkdir()
-    return [pool.submit(_make, places.media, spec) for spec in scenario.media()]
+    for spec in scenario.media():
+        (places.media / spec.name).symlink_to(Path("..") / WHOLE / spec.name)
 
 
-def _make(folder: Path, spec: StreamSpec) -> Path:
-    return make_stream(folder, spec)
+def lose_picture(places: Places, scenario: Scenario) -> None:
+    """Let the origin serve the broken stream from now on."""
+    link = places.media / "next"
+    link.symlink_to(Path("..") / BROKEN / scenario.gap_stream)
+    link.replace(places.media / scenario.gap_stream)
 
 
 def make_artwork(places: Places, scenario: Scenario) -> Path:
@@ -119,7 +129,7 @@ def rules(places: Places) -> Path:
 
 
 def configuration(
-    places: Places, rate: float, *, port: int, origin: str, streams: Path, pages_url: str, secret: str, switch_url: str
+    places: Places, *, port: int, origin: str, streams: Path, pages_url: str, secret: str, switch_url: str
 ) -> Config:
     """Tocsin's configuration for the demonstration: as anybody's, but for the clock and a shorter hold."""
     return Config(
@@ -136,7 +146,8 @@ def configuration(
         ],
         streams=streams,
         probe_origins=[origin],
-        probe_share=PROBE_CORES / rate,
+        probe_share=PROBE_SHARE,
+        probe_window_s=60.0,
         trusted_proxies=["127.0.0.1"],
         geo_country_header=COUNTRY_HEADER,
         geo_asn_header=ASN_HEADER,

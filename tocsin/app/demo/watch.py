@@ -73,8 +73,9 @@ class Watch:
             self._tell(page["at_ms"], f"page {page['change']}: {page['title']}\n{page['text']}")
         self.seen.pages = len(pages)
         for verdict in self.verdicts():
-            if verdict["id"] not in self.seen.verdicts:
-                self.seen.verdicts.add(verdict["id"])
+            told = f"{verdict['reason']} {verdict['stream']} {verdict['summary']}"
+            if told not in self.seen.verdicts:
+                self.seen.verdicts.add(told)
                 if verdict["verdict"] == "confirmed":
                     self._tell(now_ms, f"probe ({verdict['reason']}): {verdict['stream']}: {verdict['summary']}")
 
