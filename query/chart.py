@@ -7,6 +7,7 @@ spans (`:vspan`) are shaded, and so are points that are not complete yet.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import io
 import threading
@@ -24,6 +25,7 @@ from query.chart_lines import Drawn, draw_band, draw_lines
 from query.chart_style import THEMES, Theme
 from query.params import Look
 from tocsin.model.asl.graph import Graph, GraphRequest
+from tocsin.model.asl.lines import Floats
 from tocsin.model.asl.text import substitute
 
 DPI = 100
@@ -33,6 +35,8 @@ _EDGE_PX = 10
 _AXIS_PX = 58
 _EXTRA_AXIS_PX = 46
 _MIN_PLOT_PX = 40
+_SIDE_SHARE = 0.3
+_DRAWN_MAX = 1e200
 # Text rendering of the library is not safe to use from several threads at once.
 _DRAWING = threading.Lock()
 
@@ -57,8 +61,9 @@ def _figure(graph: Graph, request: GraphRequest, look: Look) -> Figure:
     height = max(look.height, top + bottom + _MIN_PLOT_PX) if fixed else look.height + top + bottom
     figure = Figure(figsize=(look.width / DPI, height / DPI), dpi=DPI, facecolor=theme.background)
     plots = graph.plots or ()
-    right = _EDGE_PX + (_AXIS_PX - _EDGE_PX if len(plots) > 1 else 6) + _EXTRA_AXIS_PX * max(0, len(plots) - 2)
-    left = _AXIS_PX if not look.only_graph else _EDGE_PX
+    right: float = _EDGE_PX + (_AXIS_PX - _EDGE_PX if len(plots) > 1 else 6) + _EXTRA_AXIS_PX * max(0, len(plots) - 2)
+    left = min(_AXIS_PX, look.width * _SIDE_SHARE) if not look.only_graph else min(_EDGE_PX, look.width * _SIDE_SHARE)
+    right = min(right, look.width * _SIDE_SHARE)
     box = (left / look.width, bottom / height, 1 - (left + right) / look.width, 1 - (top + bottom) / height)
     axes = figure.add_axes(box)
     _draw(axes, graph, look, theme)
@@ -90,14 +95,20 @@ def _draw(first: Axes, graph: Graph, look: Look, theme: Theme) -> None:
     for i, (axes, plot) in enumerate(zip(all_axes, graph.plots, strict=False)):
         own = look.axes[plot.axis]
         colour = plot.lines[0].colour if len(graph.plots) > 1 and plot.lines else None
-        filled = draw_lines(axes, plot.lines, days, step)
-        band = draw_band(axes, plot.lines, days, look.band, theme) if look.band is not None else ()
+        lines = [dataclasses.replace(line, values=_drawable(line.values)) for line in plot.lines]
+        filled = draw_lines(axes, lines, days, step)
+        band = draw_band(axes, lines, days, look.band, theme) if look.band is not None else ()
         dress_axis(axes, own, plot, theme, colour, Drawn(filled, band), main=i == 0)
     if graph.incomplete_from_ms is not None:
         _shade_incomplete(first, graph.incomplete_from_ms / 86_400_000.0 - step, end, theme)
     if (graph.lines and all(np.isnan(line.values).all() for line in graph.lines)) or not graph.lines:
         first.text(0.5, 0.5, "no data", transform=first.transAxes, ha="center", va="center", color=theme.faint)
     _dress_time(first, start, end, grid.zone, look, theme)
+
+
+def _drawable(values: Floats) -> Floats:
+    """Values with what cannot be drawn left out: infinite ones, and sizes beyond what a pixel can be computed for."""
+    return np.where(np.abs(values) < _DRAWN_MAX, values, np.nan)
 
 
 def _shade_incomplete(axes: Axes, start: float, end: float, theme: Theme) -> None:

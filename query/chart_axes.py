@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from tocsin.model.asl.units import prefix
 
 _MARGIN = 0.05
 _NOTHING = 1e-12
+_LARGEST = 1e200
 
 
 def twin_axes(first: Axes, count: int, gap_points: float) -> list[Axes]:
@@ -91,7 +91,7 @@ def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: D
     """Explicit bounds as given; `auto-style` includes 0 under filled lines; a flat line is not at the edge."""
     low, high = axes.get_ylim()
     values = [v for line in lines if line.line_style != "vspan" for v in (line.stats.min, line.stats.max)]
-    known = [v for v in (*values, *drawn.band) if math.isfinite(v)]
+    known = [v for v in (*values, *drawn.band) if abs(v) < _LARGEST]
     filled = drawn.filled
     if known and not filled:
         low, high = min(known), max(known)

@@ -101,6 +101,7 @@ def test_unknown_variable_is_not_found() -> None:
         ("a,)", "unmatched closing parenthesis"),
         ("a" * 70_000, "too long"),
         ("a,1,:pick", "reaches below the stack"),
+        ("a,1e400,:const,:pick", "no matches"),
     ],
 )
 def test_programs_have_limits(program: str, message: str) -> None:

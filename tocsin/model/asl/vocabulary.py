@@ -41,7 +41,10 @@ class Kind:
 
 def _number(value: Value, parse: Callable[[str], float | None], cast: Callable[[float], Any]) -> Any:
     if isinstance(value, Constant):
-        return cast(value.value) if value.value == value.value else MISS
+        try:
+            return cast(value.value)
+        except (OverflowError, ValueError):
+            return MISS
     parsed = parse(value) if isinstance(value, str) else None
     return MISS if parsed is None else parsed
 
