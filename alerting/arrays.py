@@ -24,6 +24,8 @@ from tocsin.model.catalogue import MOMENTS
 
 LIVE_MINUTES = 76
 GROWTH = 1.5
+HEARD = "heartbeats"
+"""The column that tells a minute without plays from one without telemetry."""
 
 Float32s = npt.NDArray[np.float32]
 
@@ -111,6 +113,14 @@ class LiveArrays:
         for name, factor in parts.items():
             total += factor * self._ring[self.at[name], slots, : self.slices].sum(axis=0)
         return total
+
+    def heard(self, end: int, window: int) -> bool:
+        """Whether anybody was heard (`HEARD` of the root) in each of the `window` minutes up to `end`.
+
+        Minutes before the start of the service, or lost to an outage of the pipeline, are unknown and not empty.
+        """
+        slots = np.arange(end - window + 1, end + 1) % self.minutes
+        return bool(np.all(self._ring[self.at[HEARD], slots, 0] > 0))
 
     def series(self, parts: Mapping[str, float], end: int, minutes: int) -> Floats:
         """Minutes ending with `end`, oldest first, shape (S, minutes)."""

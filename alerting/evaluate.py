@@ -111,7 +111,8 @@ def judge(
         evidence = _with_levels(evidence, levels)
         if kind.name == "absence":
             evidence = _with_series(evidence, live, signal, closed_end)
-        outcome = kind.judge(evidence, options) if kind.judge else Outcome.silent(live.slices)
+        known = signal.shape != "volume" or live.heard(closed_end, window)
+        outcome = kind.judge(evidence, options) if kind.judge and known else Outcome.silent(live.slices)
         exceed = outcome.gated & (outcome.p <= levels_alpha) & (outcome.state != NO_BASELINE)
         very = outcome.p <= levels_alpha * STRICT
         lacking = outcome.state == NO_BASELINE

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from alerting import evaluate
-from alerting.arrays import LIVE_MINUTES, History, LiveArrays, SignalHistory, base_sums, signal_history
+from alerting.arrays import HEARD, LIVE_MINUTES, History, LiveArrays, SignalHistory, base_sums, signal_history
 from alerting.budget import Budget
 from alerting.evaluate import Judged
 from alerting.reader import MINUTE_MS, StoreReader
@@ -55,7 +55,7 @@ class Sensors:
         self.signals: dict[str, Signal] = {
             rule.name: signal_of(rule.metric, rule.direction, startup_bound_ms) for rule in self._rules
         }
-        columns = dict.fromkeys(name for signal in self.signals.values() for name in signal.columns())
+        columns = dict.fromkeys([HEARD, *(name for signal in self.signals.values() for name in signal.columns())])
         pasts: dict[str, Past] = {s.past.column: s.past for s in self.signals.values() if s.past is not None}
         self.windows = tuple(sorted({window for rule in self._rules for window in rule.windows}))
         self.reader = StoreReader(self._store, self.index, tuple(columns), pasts)

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from alerting import evaluate
-from alerting.arrays import LIVE_MINUTES, History, LiveArrays, Rows, base_sums, signal_history
+from alerting.arrays import HEARD, LIVE_MINUTES, History, LiveArrays, Rows, base_sums, signal_history
 from alerting.budget import Budget
 from alerting.incidents import Hits, Holds
 from alerting.rules import KINDS
@@ -47,7 +47,7 @@ def main(slices: int) -> dict[str, object]:
     rules = parse((Path(__file__).parents[1] / "alerting" / "default_rules.yaml").read_text(), "default", METRICS)
     rules = tuple(rule for rule in rules if rule.metric in METRICS and KINDS[rule.kind].judge)
     signals = {rule.name: signal_of(rule.metric, rule.direction) for rule in rules}
-    columns = tuple(dict.fromkeys(name for signal in signals.values() for name in signal.columns()))
+    columns = tuple(dict.fromkeys([HEARD, *(name for signal in signals.values() for name in signal.columns())]))
     size = rng.lognormal(3.0, 1.5, slices)
 
     def draw(minutes: int) -> np.ndarray:

@@ -61,6 +61,16 @@ def test_series_and_closed_windows_end_where_they_say() -> None:
     assert live.closed({"x": 1.0}, 1_009, 2).tolist() == [17.0]
 
 
+def test_minutes_without_telemetry_are_unknown() -> None:
+    """A window with a minute in which nobody was heard is not known; one without plays but with viewers is."""
+    live = LiveArrays(["heartbeats", "plays"], (5,))
+    live.roll(1_010)
+    heard = [minute for minute in range(1_000, 1_011) if minute != 1_004]
+    live.add(Rows(np.array(heard), np.zeros(10, np.int64), np.stack([np.full(10, 50.0), np.zeros(10)])))
+    assert live.heard(1_009, 5)
+    assert not live.heard(1_009, 6)
+
+
 def history(x: list[float]) -> History:
     """Four weeks of plays and failures of one slice, constant over 91 minutes each; week w has x[w] of 100 a minute."""
     values = [np.stack([np.full((91, 1), v, np.float32), np.full((91, 1), 100, np.float32)]) for v in x]
