@@ -29,8 +29,8 @@ from tocsin.app.alerts import Alerts
 from tocsin.app.config import Config
 from tocsin.app.jobs import Jobs
 from tocsin.app.logs import open_writer
-from tocsin.app.loops import Loops
-from tocsin.app.probes import Probes, remote_verdicts
+from tocsin.app.loops import Loops, each_s
+from tocsin.app.probes import ATTACH_EVERY_S, Probes, remote_verdicts
 from tocsin.app.proxy import ReverseProxy
 from tocsin.app.status import status_router
 from tocsin.model.errors import InputError, TocsinError
@@ -92,6 +92,9 @@ class Core:
             self.alerts.start(self.loops)
         if self.probes is not None and "probe" in self._parts:
             self.probes.start(self.loops)
+        if self.probes is not None and self.alerts is not None:
+            probes, desk = self.probes, self.alerts.engine.desk
+            self.loops.every("verdicts", lambda: probes.attach_sampled(desk.open_incidents()), each_s(ATTACH_EVERY_S))
 
     def _routers(self) -> Iterator[APIRouter]:
         now_ms = self.config.clock.now_ms

@@ -5,17 +5,18 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import httpx
 from fastapi import APIRouter
 
 from alerting.engine import Flag
+from alerting.incidents import Incident
 from server_probe.api import router as probe_router
 from server_probe.fetch import Fetcher, FetchPolicy, Origin
 from server_probe.ladder import LadderLimits
-from server_probe.look import Defect, Evidence, Look, TimeRange
+from server_probe.look import Defect, Evidence, Look, TimeRange, Verdict
 from server_probe.registry import StreamRegistry
 from server_probe.sampling import Sampler
 from server_probe.sql import SqlQueue, SqlVerdicts
@@ -35,6 +36,8 @@ COMPLAINT_MS = 15 * 60_000
 RANGE_S_MAX = 60.0
 STREAMS_PER_FLAG_MAX = 5
 ATTACH_TIMEOUT_S = 10.0
+VERDICTS_LOOKED_AT = 10
+ATTACH_EVERY_S = 1.0
 
 _COMPLAINTS: Mapping[str, tuple[str, str]] = {
     "freeze": ("freeze_ms", "freeze_ms > 0"),
@@ -76,6 +79,16 @@ class Probes:
     def start(self, loops: Loops) -> None:
         """Look until the loops stop."""
         loops.run("probe", lambda: self._worker.run(loops.stopping))
+
+    def attach_sampled(self, open_incidents: Iterable[Incident]) -> None:
+        """Put the newest confirmed verdict on each incident that `probe.defects` opened and that has none yet."""
+        for incident in open_incidents:
+            if incident.metric != DEFECTS or incident.verdicts or "stream" not in incident.cohort:
+                continue
+            recent = self.verdicts.recent(VERDICTS_LOOKED_AT, incident.cohort["stream"])
+            found = next((verdict for verdict in recent if verdict.verdict == "confirmed"), None)
+            if found is not None:
+                self._attach(incident.id, self.described(found))
 
     def router(self) -> APIRouter:
         """Routes under /v1/probes."""
@@ -139,14 +152,12 @@ class Probes:
             self._writer.append([(partition_of(verdict.stream, self._writer.partitions), payload)])
         if verdict.incident_id:
             try:
-                self._attach(verdict.incident_id, self.described(evidence))
+                self._attach(verdict.incident_id, self.described(verdict))
             except InputError:
                 return  # the incident has been deleted meanwhile; the verdict itself is stored
-        # A sampled look has no incident: its series is what the rule on probe.defects pages for.
 
-    def described(self, evidence: Evidence) -> dict[str, Any]:
+    def described(self, verdict: Verdict) -> dict[str, Any]:
         """A verdict as a page and the dashboard show it."""
-        verdict = evidence.verdict
         worst = next((d for d in verdict.defects if d.verdict == "confirmed"), next(iter(verdict.defects), None))
         frame = worst.frame if worst is not None else -1
         return {

@@ -28,6 +28,8 @@ MARK = ".tocsin-demo"
 WHOLE, BROKEN = "whole", "broken"
 CLOSE_HOLD_S = 180.0
 PROBE_SHARE = 0.05
+FRESH_MINUTES = 120
+"""The sample comes round in real time, while the clock of everything else runs ahead of it."""
 PORT = 8080
 
 
@@ -123,6 +125,8 @@ def rules(places: Places) -> Path:
     for rule in document["rules"]:
         if rule["name"] == "rebuffering":
             rule["remediate"] = DRAIN
+        if rule["name"] == "probe-defect":
+            rule["fresh_minutes"] = FRESH_MINUTES
     file = places.root / "rules.yaml"
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     return file

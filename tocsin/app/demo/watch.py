@@ -91,6 +91,7 @@ class Watch:
             "the frozen rendition's page": bool(gap),
             "its verdict": any(v["verdict"] == "confirmed" for i in gap for v in i["verdicts"]),
             "the baked freeze, by sample": (scenario.baked_stream, "sampled") in confirmed,
+            "its page": any(i["cohort"] == {"stream": scenario.baked_stream} and i["verdicts"] for i in incidents),
             "the missing artwork's page": any(i["rule"] == "artwork-missing" for i in incidents),
         }
         return [name for name, there in wanted.items() if not there]
