@@ -13,6 +13,7 @@ from streaming_jobs.steps.bucketing import Bucket, Message
 from streaming_jobs.steps.counter import Counter
 from streaming_jobs.steps.output import BucketOutput
 from streaming_jobs.steps.settings import CountingSettings
+from streaming_jobs.steps.tag_sets import TagSets
 from tests.jobs_world import SETTINGS, START_MS, batch_of, cells_of, count_all, log_of, sent_heartbeats
 from tocsin.adapters.log.port import Record
 from tocsin.model import columnar, points
@@ -130,19 +131,21 @@ def test_state_is_bounded_by_the_horizon() -> None:
     assert largest_tag_sets <= 2 * 20 * kept_buckets + 64
 
 
-def test_forgetting_tag_sets_changes_no_result() -> None:
-    """Ids are renumbered under the running sums, and nothing moves."""
-    records = log_of(sent_heartbeats(3, sessions=24), random.Random(3))
+def test_forgetting_tag_sets_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids are renumbered after every bucket, under the running sums, and nothing moves."""
+    records = log_of(sent_heartbeats(3, sessions=24, minutes=40), random.Random(3))
     buckets = [
         Bucket(low, [Message(*record[1:]) for record in records[low : low + 15]]) for low in range(0, len(records), 15)
     ]
-    small, large = (Counter(0, DEFAULT_CUBES, SETTINGS, kept_min=kept) for kept in (1, 10**9))
-    one, other = (
-        cells_of(filter(None, (counter.count(bucket, bucket.append_ms, emit=True) for bucket in buckets)))
-        for counter in (small, large)
-    )
-    assert small.tag_sets < large.tag_sets
-    assert one == other
+    cells, tag_sets = [], []
+    for crowded in (False, True):
+        monkeypatch.setattr(TagSets, "crowded", crowded)
+        counter = Counter(0, DEFAULT_CUBES, SETTINGS)
+        outputs = [counter.count(bucket, bucket.append_ms, emit=True) for bucket in buckets]
+        cells.append(cells_of(filter(None, outputs)))
+        tag_sets.append(counter.tag_sets)
+    assert tag_sets[1] < tag_sets[0]
+    assert cells[1] == cells[0]
 
 
 def _engine(settings: CountingSettings = SETTINGS, resume: Position | None = None) -> PartitionEngine:
