@@ -29,6 +29,9 @@ from tocsin.model.cubes import DEFAULT_CUBES, Cube
 from tocsin.model.errors import TocsinError, UnavailableError
 
 PIPELINE_RULE = "pipeline"
+LEDGER_RULE = "ledger"
+OWN_RULES = (PIPELINE_RULE, LEDGER_RULE)
+"""Incidents of Tocsin itself: no quality incident joins them."""
 EXPLAINED_MS = 65 * 60_000
 DRAINED = "no sessions of the cohort remain, and everyone else is normal"
 
@@ -95,6 +98,7 @@ class AlertEngine:
         self.points = PointRules(store, self.desk, self.rules, self.config.holds)
         self._hits = {rule.name: Hits(self.config.holds) for rule in self.rules}
         self._points_ms = self._refined_ms = -(2**62)
+        self._unbalanced = 0
         self._hints: list[dict[str, Any]] = []
         self._lock = threading.RLock()
         self.last: TickReport | None = None
@@ -113,6 +117,7 @@ class AlertEngine:
             report.stale = report.lag_ms > self.config.stale_ms
             report.slices = len(self.sensors.index)
             self._pipeline(report)
+            self._ledger(report)
             if not report.stale and not report.error:
                 self._quality(now, report)
             self.last = report
@@ -123,20 +128,20 @@ class AlertEngine:
         judged = self.sensors.judge(now, self._levels(open_incidents, now), self._explained(now))
         for incident in open_incidents:
             self._follow(incident, judged, now, report)
-        open_incidents = [i for i in self.desk.open_incidents() if i.rule != PIPELINE_RULE]
+        open_incidents = [i for i in self.desk.open_incidents() if i.rule not in OWN_RULES]
         if now - self._refined_ms >= self.config.refine_every_ms:
             self._refined_ms = now
             for incident in open_incidents:
                 if incident.rule in judged and now - incident.opened_ms <= self.config.refine_ms:
                     self.casework.refine(incident, judged[incident.rule], now)
-            open_incidents = [i for i in self.desk.open_incidents() if i.rule != PIPELINE_RULE]
+            open_incidents = [i for i in self.desk.open_incidents() if i.rule not in OWN_RULES]
         for name, answer in judged.items():
             firing = self._hits[name].update(answer.exceed, answer.strict, now, answer.rule.for_ms)
             changed = self.casework.handle(answer, firing, open_incidents, now)
             report.opened += changed.opened
             report.reopened += changed.reopened
             if changed.opened or changed.reopened or changed.joined:
-                open_incidents = [i for i in self.desk.open_incidents() if i.rule != PIPELINE_RULE]
+                open_incidents = [i for i in self.desk.open_incidents() if i.rule not in OWN_RULES]
         self.apply_silences()
         if now - self._points_ms >= self.config.points_every_ms:
             self._points_ms = now
@@ -148,7 +153,7 @@ class AlertEngine:
 
     def _follow(self, incident: Incident, judged: Mapping[str, Judged], now: int, report: TickReport) -> None:
         answer = judged.get(incident.rule)
-        if answer is None or incident.rule == PIPELINE_RULE:
+        if answer is None:
             return
         seen, drained = self._observe(incident, answer)
         if seen == "quiet" and any(self._still(entry, judged) for entry in incident.also):
@@ -213,6 +218,24 @@ class AlertEngine:
                     text="deltas come again",
                 )  # fmt: skip
                 report.resolved.append(incident.id)
+
+    def _ledger(self, report: TickReport) -> None:
+        """Counts that do not close are an incident of their own, closed by hand: the numbers cannot be trusted."""
+        unbalanced = self.sensors.reader.tail.unbalanced
+        if unbalanced <= self._unbalanced:
+            return
+        new, self._unbalanced = unbalanced - self._unbalanced, unbalanced
+        if any(incident.rule == LEDGER_RULE for incident in self.desk.open_incidents()):
+            return
+        now = report.now_ms
+        count, metric = float(new), "pipeline.unbalanced"
+        evidence = Measured(metric, "buckets", 0, {}, count, 0.0, 0.0, 0.0, 1.0, 0.0, count, 0.0)
+        summary = f"The ledger of {new} bucket(s) does not close: run `tocsin doctor --ledger`"
+        incident = Incident(
+            id=life.incident_id(LEDGER_RULE, {}, now), rule=LEDGER_RULE, metric=metric, severity="page",
+            cohort={}, opened_ms=now, onset_ms=now, updated_ms=now, summary=summary, evidence=evidence,
+        )  # fmt: skip
+        report.opened.append(self.desk.open(incident, now).id)
 
     def _levels(self, open_incidents: Sequence[Incident], now: int) -> dict[str, dict[int, float]]:
         levels: dict[str, dict[int, float]] = {}

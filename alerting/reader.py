@@ -30,6 +30,10 @@ FUTURE_MS = 60_000
 SESSIONS_MAX = 200_000
 """Sessions that one localisation reads; past it every k-th is read, by hash."""
 MINUTE_MS = 60_000
+_UNBALANCED = (
+    "max(ledger_received != ledger_duplicates + ledger_unique"
+    " OR ledger_unique != ledger_aggregated + ledger_late + ledger_future)"
+)
 
 
 @dataclass(slots=True)
@@ -44,6 +48,8 @@ class Tail:
 
     cursors: dict[int, _Cursor] = field(default_factory=dict)
     gaps_jumped: int = 0
+    unbalanced: int = 0
+    """Buckets whose ledger row does not close: received = duplicates + unique, unique = aggregated + late + future."""
 
     def watermark_ms(self) -> int:
         """Append time up to which every partition has been read; 0 before anything came."""
@@ -148,15 +154,15 @@ class StoreReader:
         others = ",".join(str(partition) for partition in self.tail.cursors)
         where = f"({seen} OR log_partition NOT IN ({others}))" if seen else "1"
         rows = self._store.query(
-            f"SELECT log_partition, start_offset, end_offset, max(append_ms) FROM deltas WHERE cube = '{LEDGER_CUBE}'"
-            f" AND append_ms >= {{since:Int64}} AND {where} GROUP BY log_partition, start_offset, end_offset"
-            " ORDER BY log_partition, start_offset",
-            {"since": since_ms},
+            f"SELECT log_partition, start_offset, end_offset, max(append_ms), {_UNBALANCED} FROM deltas"
+            f" WHERE cube = '{LEDGER_CUBE}' AND minute >= toDateTime({{since:Int64}}) AND {where}"
+            " GROUP BY log_partition, start_offset, end_offset ORDER BY log_partition, start_offset",
+            {"since": since_ms // MINUTE_MS * 60},
         )
         newest = max((int(row[3]) for row in rows), default=0)
         ranges: dict[int, tuple[int, int]] = {}
         stopped: set[int] = set()
-        for partition, start, end, append_ms in ((int(a), int(b), int(c), int(d)) for a, b, c, d in rows):
+        for partition, start, end, append_ms, unbalanced in (tuple(int(value) for value in row) for row in rows):
             cursor = self.tail.cursors.setdefault(partition, _Cursor())
             if partition in stopped:
                 continue
@@ -167,6 +173,7 @@ class StoreReader:
                 self.tail.gaps_jumped += 1
             low, _ = ranges.get(partition, (start, end))
             ranges[partition] = (low, end)
+            self.tail.unbalanced += unbalanced
             cursor.next_offset, cursor.append_ms = end, max(cursor.append_ms, append_ms)
         return ranges
 
