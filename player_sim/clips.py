@@ -12,6 +12,7 @@ One minute in two renditions costs about 2 s of CPU.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -286,10 +287,19 @@ class _QuietFiles(SimpleHTTPRequestHandler):
         """Say nothing: the demo's screen belongs to the demo."""
 
 
+class _QuietServer(ThreadingHTTPServer):
+    """A server that takes it for granted that readers go away in the middle of a file."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report every error but a closed connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def serve_folder(folder: Path) -> Iterator[str]:
     """Serve `folder` on a free port of 127.0.0.1 while the block runs; gives `http://127.0.0.1:PORT`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietFiles, directory=str(folder)))
+    server = _QuietServer(("127.0.0.1", 0), partial(_QuietFiles, directory=str(folder)))
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()

@@ -21,7 +21,7 @@ function el(name, attributes = {}, ...children) {
     if (key === "onclick") node.addEventListener("click", value);
     else if (value !== null && value !== undefined) node.setAttribute(key, value);
   }
-  node.append(...children.flat().filter(child => child !== null && child !== undefined));
+  node.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined));
   return node;
 }
 
@@ -108,16 +108,25 @@ function cohortTable(incident) {
     el("p", { class: "soft" }, "Sessions: ", incident.sample_sessions.map(id => [el("code", {}, id), " "])));
 }
 
-function verdictCard(verdict) {
-  return el("div", { class: "card" }, el("h2", {}, `Probe: ${verdict.verdict}, ${verdict.detector ?? ""}`),
-    facts([["stream", verdict.stream], ["where from", verdict.origin], ["what", verdict.text], ["CPU", verdict.cpu_s ? `${verdict.cpu_s.toFixed(2)} s` : ""]]),
-    verdict.frame_url ? el("p", {}, el("img", { class: "frame", src: verdict.frame_url, alt: `Evidence frame of ${verdict.stream}: ${verdict.detector}` })) : null);
+// The path of an absolute link to this server, so that the page works behind any name.
+const local = url => { const link = new URL(url, location.href); return link.pathname + link.search; };
+
+function verdictCard({ verdict, detector, stream, origin, text, cpu_s, frame_url }) {
+  return el("div", { class: "card" }, el("h2", {}, `Probe: ${verdict}${detector && detector !== "none" ? `, ${detector}` : ""}`),
+    facts([["stream", stream], ["where from", origin], ["what", text], ["CPU", cpu_s ? `${cpu_s.toFixed(2)} s` : ""]]),
+    frame_url ? el("p", {}, el("img", { class: "frame", src: local(frame_url), alt: `Evidence frame of ${stream}: ${detector}` })) : null);
+}
+
+// What a remediation did to the cohort, beside everyone else.
+function effect({ before, after }) {
+  if (!before || !after) return null;
+  const change = who => `${number(before[who], before.unit)} → ${number(after[who], after.unit)}`;
+  return el("div", { class: "soft" }, `cohort ${change("cohort")}, everyone else ${change("others")}`);
 }
 
 async function incidentView(run, id) {
-  const page = await json(`/v1/incidents/${encodeURIComponent(id)}`);
+  const incident = await json(`/v1/incidents/${encodeURIComponent(id)}`);
   if (shown !== run) return;
-  const incident = page.page ?? page;
   const act = verb => async () => {
     await fetch(`/v1/incidents/${encodeURIComponent(id)}/${verb}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
     await show();
@@ -138,12 +147,12 @@ async function incidentView(run, id) {
       cohortTable(incident),
       incident.items.length ? el("div", { class: "card" }, el("h2", {}, "Items"), el("ul", {}, incident.items.map(item => el("li", {}, cohort(item))))) : null,
       incident.links.graph ? el("div", { class: "card" }, el("h2", {}, "This week over last week"),
-        el("img", { class: "frame", src: new URL(incident.links.graph).pathname + new URL(incident.links.graph).search, alt: `Graph of ${incident.metric}` })) : null,
+        el("img", { class: "frame", src: local(incident.links.graph), alt: `Graph of ${incident.metric}` })) : null,
       incident.verdicts.map(verdictCard),
       incident.actions.length ? el("div", { class: "card" }, el("h2", {}, "Actions"), el("ul", {}, incident.actions.map(action =>
-        el("li", {}, `${action.action}: ${action.state}${action.outcome ? `, ${action.outcome}` : ""}`)))) : null,
-      (page.timeline ?? []).length ? el("div", { class: "card" }, el("h2", {}, "Timeline"), el("table", {}, el("tbody", {},
-        page.timeline.map(entry => el("tr", {}, el("td", {}, time(entry.at_ms)), el("td", {}, entry.kind), el("td", {}, entry.text)))))) : null));
+        el("li", {}, `${action.action}: ${action.state}${action.dry_run ? " (dry run)" : ""}${action.answer ? `, answered ${action.status} ${action.answer}` : ""}`, effect(action))))) : null,
+      incident.timeline.length ? el("div", { class: "card" }, el("h2", {}, "Timeline"), el("table", {}, el("tbody", {},
+        incident.timeline.map(entry => el("tr", {}, el("td", {}, time(entry.at_ms)), el("td", {}, entry.kind), el("td", {}, entry.text)))))) : null));
 }
 
 async function artwork() {
@@ -171,16 +180,25 @@ async function artwork() {
 }
 
 async function streams() {
-  const { probes } = await json("/v1/probes");
-  view.replaceChildren(el("h1", {}, "Streams that were looked at"), probes.length ? el("div", { class: "two" }, probes.map(verdictCard)) : el("p", {}, "None yet."));
+  const { verdicts, waiting } = await json("/v1/probes");
+  const cards = verdicts.map(({ id, defects, summary, ...verdict }) => {
+    const worst = defects.find(defect => defect.verdict === "confirmed") ?? defects[0];
+    const frame_url = worst && worst.frame >= 0 ? `/v1/probes/${id}/frame.png?number=${worst.frame}` : "";
+    return verdictCard({ ...verdict, text: summary, detector: worst?.detector, origin: worst?.source, frame_url });
+  });
+  const spent_s = verdicts.reduce((sum, verdict) => sum + verdict.cpu_s, 0);
+  view.replaceChildren(el("h1", {}, "Streams that were looked at"),
+    el("p", { class: "soft" }, `${verdicts.length} looks took ${spent_s.toFixed(1)} CPU s; ${waiting} wait.`), el("div", { class: "two" }, cards));
 }
 
 async function health() {
-  const status = await json("/v1/status");
+  const [status, ledger] = await Promise.all([json("/v1/status"), json("/v1/ledger")]);
+  const { totals, problems, ...proof } = ledger;
+  const lines = values => facts(Object.entries(values ?? {}).map(([name, value]) => [name, String(value)]));
   view.replaceChildren(el("h1", {}, "Health"), el("div", { class: "two" },
-    el("div", { class: "card" }, el("h2", {}, "Jobs"), facts([
-      ["complete until", moment(status.complete_until_ms)], ["lag", `${status.lag_records} records`], ["store", status.store]])),
-    el("div", { class: "card" }, el("h2", {}, "Ledger"), facts(Object.entries(status.ledger ?? {}).map(([name, value]) => [name, String(value)])))));
+    el("div", { class: "card" }, el("h2", {}, "Jobs"), facts([["counted until", moment(status.complete_until_ms)]]), lines(status.jobs)),
+    el("div", { class: "card" }, el("h2", {}, "Ledger"), lines(proof), el("h2", {}, "Counted"), lines(totals),
+      problems.length ? el("ul", { class: "bad" }, problems.map(problem => el("li", {}, problem))) : null)));
 }
 
 async function show() {
@@ -199,6 +217,9 @@ async function show() {
 
 const direct = location.pathname.match(/^\/incidents\/([^/]+)$/);
 if (direct) location.replace(`/#/incidents/${direct[1]}`);
-setInterval(() => { document.getElementById("clock").textContent = new Date().toLocaleTimeString([], { hour12: false }); }, 1_000);
+setInterval(async () => {
+  const status = await json("/v1/status").catch(() => null);
+  document.getElementById("clock").textContent = status ? time(status.now_ms) : "no answer";
+}, 1_000);
 window.addEventListener("hashchange", show);
 show();

@@ -9,12 +9,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from player_sim.control import serve_control
-from player_sim.simulator import Simulator
+from player_sim.sender import SenderSettings
+from player_sim.simulator import Simulator, SimulatorSettings
 from tocsin.app.clock import POLL_S, Clock
 from tocsin.app.demo.scenario import Scenario
 from tocsin.model.errors import UnavailableError
 
 STOP_S = 60.0
+CONNECTIONS = 32
+"""Many, for each waits for its acknowledgement: a real audience has one a player."""
 
 
 class Audience:
@@ -25,7 +28,15 @@ class Audience:
             while clock.now_ms() < until_ms:  # noqa: ASYNC110  only the conductor knows when it will be that late
                 await asyncio.sleep(POLL_S)
 
-        self.simulator = Simulator(scenario.world, scenario.faults, url, clock.now_ms, sleep_until_ms, start_ms=seam_ms)
+        self.simulator = Simulator(
+            scenario.world,
+            scenario.faults,
+            url,
+            clock.now_ms,
+            sleep_until_ms,
+            start_ms=seam_ms,
+            settings=SimulatorSettings(sender=SenderSettings(connections=CONNECTIONS)),
+        )
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._truth: dict[str, Any] | None = None

@@ -163,6 +163,7 @@ def free_port() -> int:
     """The usual port where it is free, else any."""
     for wanted in (PORT, 0):
         with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", wanted))
             except OSError:
