@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .cache/uv/bin/uv)
 ARGS ?=
+CASES ?=
 CHECK ?=
 export CHECK
 
@@ -69,6 +70,18 @@ e2e-replay: setup ## One log processed twice and from random offsets: one digest
 .PHONY: test-players
 test-players: parts ## hls.js in Chromium stalls once; the stored stall equals the media events' truth
 	$(BIN)/pytest -s tests/browser
+
+.PHONY: golden-atlas
+golden-atlas: setup ## Ask a running Tocsin the questions that Netflix Atlas answered (CASES=DIR)
+	$(BIN)/python tests/golden/atlas_up.py $(if $(CASES),--cases $(CASES))
+
+.PHONY: soak
+soak: setup ## The long versions of the property tests and of the seam: more examples, seeds of their own
+	HYPOTHESIS_PROFILE=soak TOCSIN_SOAK=1 $(BIN)/pytest tests/property tests/e2e/test_seam.py --timeout 7200
+
+.PHONY: bench-ingest bench-jobs bench-alerting bench-probe
+bench-ingest bench-jobs bench-alerting bench-probe: setup ## CPU of one stage against its reference: bench-ingest, bench-jobs, bench-alerting, bench-probe
+	$(BIN)/python benchmarks/$(subst -,_,$@).py $(if $(CHECK),--check)
 
 .PHONY: bench-line
 bench-line: setup ## CPU µs a heartbeat by stage, both runners (CHECK=1 fails over budget)
