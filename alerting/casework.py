@@ -115,6 +115,11 @@ class Casework:
                 )  # fmt: skip
                 changed.joined.append(incident.id)
                 return
+        for incident in self._desk.open_incidents():
+            if incident.rule == rule.name and _wider(case.cohort, incident.cohort):
+                self._widen(incident, case, judged, now_ms)
+                changed.joined.append(incident.id)
+                return
         for incident in self._desk.recent(now_ms - self._holds.reopen_ms):
             if life.can_reopen(incident, rule.name, case.cohort, now_ms, self._holds):
                 self._desk.change(
@@ -125,6 +130,20 @@ class Casework:
                 return
         opened = self._desk.open(self._new(case, judged, now_ms), now_ms, rule.remediate)
         changed.opened.append(opened.id)
+
+    def _widen(self, incident: Incident, case: Case, judged: Judged, now_ms: int) -> None:
+        """The trouble is larger than it looked: the same incident with the wider cohort, told as an update."""
+        watch = self._sensors.watch(case.cohort, judged, case.leader.tags)
+        number = self._sensors.index.find(watch)
+        evidence = judged.measured(case.leader.number if number is None else number, watch)
+
+        def update(stored: Incident) -> Incident:
+            return msgspec.structs.replace(
+                stored, cohort=case.cohort, cohorts=case.cohorts, worst_streams=case.worst_streams, watch=[watch],
+                evidence=evidence, hint=fill_hint(judged.rule.hint, case.cohort), updated_ms=now_ms,
+            )  # fmt: skip
+
+        self._desk.change(incident.id, update, now_ms, "update", text=f"wider than thought: {slice_name(case.cohort)}")
 
     def _moved_by_us(self, case: Case, rule: str, now_ms: int) -> bool:
         """Whether a remediation of ours in these days has moved the viewers away: no trouble, but noted there."""
@@ -214,6 +233,11 @@ class Casework:
 def _within(tags: Mapping[str, str], cohort: Mapping[str, str]) -> bool:
     """Whether every session of the slice is in the cohort."""
     return all(tags.get(key) == value for key, value in cohort.items())
+
+
+def _wider(cohort: Mapping[str, str], known: Mapping[str, str]) -> bool:
+    """Whether the cohort holds all of a known one and more; everyone is a trouble of its own."""
+    return bool(cohort) and len(cohort) < len(known) and nested(cohort, known)
 
 
 def _without_raw(suspects: list[Suspect], known: Sequence[Mapping[str, str]]) -> tuple[list[Case], dict[int, int]]:

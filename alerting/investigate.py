@@ -16,7 +16,7 @@ import numpy as np
 from alerting.incidents import slice_name
 from alerting.localise import KEY_ORDER, Audience, Explanation, describe, explain
 from alerting.page import number
-from alerting.rules.evidence import Bools, Options, divide
+from alerting.rules.evidence import Bools, Floats, Options, divide
 from alerting.rules.tails import gamma_upper
 from alerting.signals import Signal
 from alerting.slices import contradicts
@@ -30,7 +30,8 @@ REST_P = 1e-4
 """What a slice shows without a cohort must be this unlikely, to be a second trouble and not the first one's noise."""
 REST_PHI = 0.04
 SHORTFALL = 0.75
-"""A session's bitrate counts as bad below this part of everyone's."""
+"""A session's bitrate counts as bad below this part of what its kind of device usually has."""
+PEER_KEY = "device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class Case:
 def badness(audience: Audience, signal: Signal, options: Options, period_ratio: float) -> Audience:
     """The audience with x as "how bad", so that more is worse whatever the metric's direction.
 
-    A shortfall below 3/4 of everyone's rate where lower is worse; the distance from everyone's mean beyond half of
-    `shift` for signed means; for volumes the plays before the onset (times `period_ratio`) against those since.
+    A shortfall below 3/4 of the device's usual rate where lower is worse; the distance from everyone's mean beyond half
+    of `shift` for signed means; for volumes the plays before the onset (times `period_ratio`) against those since.
     """
     x, y, x_before, y_before = audience.x, audience.y, audience.x_before, audience.y_before
     if signal.shape == "volume":
@@ -76,11 +77,21 @@ def badness(audience: Audience, signal: Signal, options: Options, period_ratio: 
             x_before=np.maximum(np.abs(x_before - rate * y_before) - slack * y_before, 0.0),
         )  # fmt: skip
     if signal.direction == "down":
-        floor = SHORTFALL * rate
+        floor = SHORTFALL * _peer_rate(audience, rate)
         return replace(
             audience, x=np.maximum(floor * y - x, 0.0), x_before=np.maximum(floor * y_before - x_before, 0.0)
         )  # fmt: skip
     return audience
+
+
+def _peer_rate(audience: Audience, everyone: float) -> Floats:
+    """The rate before the onset of each row's kind of device, shape (n,): a television's bitrate is no telephone's."""
+    values, codes = audience.tags.get(PEER_KEY, ((), np.zeros(len(audience), np.int64)))
+    if not values:
+        return np.full(len(audience), everyone)
+    x = np.bincount(codes, audience.x_before, len(values)).astype(np.float64)
+    y = np.bincount(codes, audience.y_before, len(values)).astype(np.float64)
+    return np.where(y > 0, divide(x, y), everyone)[codes]
 
 
 def investigate(

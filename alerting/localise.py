@@ -26,6 +26,8 @@ from alerting.rules.evidence import Bools, Floats, Ints
 TAGS_MAX = 3
 LIFT_MIN = 1.2
 COVERAGE_MIN = 0.6
+LIFT_MAX = 1_000.0
+"""Shown at most: beyond it a lift says only that there was nothing before."""
 PRIOR_SESSIONS = 20.0
 TIE = 0.03
 """Scores this close count as equal: then fewer tags win, then the order of `KEY_ORDER`."""
@@ -252,7 +254,7 @@ def _describe(
     return Explanation(
         cohort=cohort,
         score=score,
-        lift=k / e if e > 0 else 0.0,
+        lift=min(k / e, LIFT_MAX) if e > 0 else 0.0,
         coverage=min((k - e) / excess_all, 1.0) if excess_all > 0 else 0.0,
         rate=k / y if y > 0 else 0.0,
         rate_before=e / y if y > 0 else normal.rate,

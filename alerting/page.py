@@ -113,7 +113,7 @@ def number(value: float, unit: str) -> str:
     """A value as people read it: shares in per cent."""
     if unit == "1":
         return f"{value:.2%}"
-    return f"{value:.3g} {unit}"
+    return f"{value:,.0f} {unit}" if abs(value) >= 1_000 else f"{value:.3g} {unit}"
 
 
 def links(incident: Incident, base_url: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,6 +109,22 @@ def test_slices_that_an_open_incident_explains_are_its_children() -> None:
     cases, children = investigate(firing, people, signal_of("qoe.rebuffer.ratio"), Options(), known)
     assert cases == []
     assert children == {0: 0, 1: 0, 2: 0, 3: 0}
+
+
+def test_a_lower_bitrate_is_judged_by_the_device() -> None:
+    """A CDN that serves less than half: televisions and telephones alike are its cohort, though theirs differ."""
+    people = audience(10)
+    rng = np.random.default_rng(10)
+    usual = np.array([6.0, 2.5, 4.0])[people.tags["device"][1]]
+    seconds = np.full(N, 180.0)
+    fallen = np.where(people.tags["cdn"][1] == 2, 0.4, 1.0)
+    shown = replace(
+        people, x=usual * seconds * fallen * rng.lognormal(0, 0.2, N), y=seconds, y_before=seconds,
+        x_before=usual * seconds * rng.lognormal(0, 0.2, N),
+    )  # fmt: skip
+    firing = suspects({"cdn": "c", "device": "tv"}, {"cdn": "c"}, {"device": "phone", "cdn": "c"})
+    cases, _ = investigate(firing, shown, signal_of("qoe.bitrate"), Options(), [])
+    assert [case.cohort for case in cases] == [{"cdn": "c"}]
 
 
 def test_the_counterfactual_is_in_the_metrics_unit() -> None:
