@@ -148,9 +148,7 @@ def _incident_routes(
         return {"incident": found.id, "state": found.state}
 
     @router.post("/incidents/{incident_id}/silence", dependencies=write, status_code=201)
-    def silence(
-        incident_id: str, caller: Who, minutes: Annotated[int, Query(ge=1, le=43_200)] = 60
-    ) -> dict[str, Any]:
+    def silence(incident_id: str, caller: Who, minutes: Annotated[int, Query(ge=1, le=43_200)] = 60) -> dict[str, Any]:
         """Silence its rule in its cohort for some minutes."""
         found = _found(lambda: engine.desk.incident(incident_id))
         now = engine.clock()

@@ -265,4 +265,3 @@ def _dictionary(table: pa.Table, name: str) -> tuple[list[str], Ints]:
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     values = ["" if value is None else str(value) for value in encoded.dictionary.to_pylist()]
     return values, encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-

@@ -1,4 +1,4 @@
-"""The page at `/`: static files and the published plotly.min.js of the plotly package; no network beyond this server."""
+"""The page at `/`: static files and the plotly package's own plotly.min.js; no network beyond this server."""
 
 from __future__ import annotations
 

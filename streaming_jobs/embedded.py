@@ -157,9 +157,7 @@ class EmbeddedRunner:
             if output is not None and not self._commit(output, stop):
                 return 0
             if assignment.engine.stepped_back_ms is not None:
-                self._assigned[partition] = step_back(
-                    assignment, partition, self._reader, self._cubes, self._settings
-                )
+                self._assigned[partition] = step_back(assignment, partition, self._reader, self._cubes, self._settings)
                 return len(records)
         if not records and assignment.engine.needs_tick(self._now_ms()):
             self._writer.append([(partition, TICK)])

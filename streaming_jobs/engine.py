@@ -46,9 +46,7 @@ class Position:
 class PartitionEngine:
     """Counts one partition; see the module for its life."""
 
-    def __init__(
-        self, partition: int, cubes: Sequence[Cube], settings: CountingSettings | None = None
-    ) -> None:
+    def __init__(self, partition: int, cubes: Sequence[Cube], settings: CountingSettings | None = None) -> None:
         self._settings = settings or CountingSettings()
         self._bucketer = Bucketer(self._settings.bucket_ms, self._settings.bucket_bytes_max)
         self._counter = Counter(partition, tuple(cubes), self._settings)

@@ -118,9 +118,7 @@ def _expected(timely: pd.DataFrame, rules: Rules) -> list[int]:
     return rises
 
 
-def _endings(
-    timely: pd.DataFrame, frame: pd.DataFrame, ticks_ms: Iterable[int], rules: Rules
-) -> list[dict[str, Any]]:
+def _endings(timely: pd.DataFrame, frame: pd.DataFrame, ticks_ms: Iterable[int], rules: Rules) -> list[dict[str, Any]]:
     """Sessions that time out and come back, bucket by bucket."""
     heartbeats = {at: rows.to_dict("records") for at, rows in timely.groupby("append_ms")}
     times = sorted({*frame["append_ms"].tolist(), *ticks_ms})

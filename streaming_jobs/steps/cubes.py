@@ -221,5 +221,3 @@ def _cells_of(slices: Int64s, minutes: Int64s, errors: Int64s) -> tuple[Int64s, 
     cells, first = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
     count = _number(keys, np.zeros(size, np.int64), cells, first)
     return cells, first[:count]
-
-

@@ -45,9 +45,7 @@ class Expected:
         """Forget the minutes of `slots`."""
         self._top[:, slots] = -1
 
-    def rises(
-        self, sessions: Int64s, slots: Int64s, seqs: Int64s, open_from: Int64s, minute_of_slot: Int64s
-    ) -> Int64s:
+    def rises(self, sessions: Int64s, slots: Int64s, seqs: Int64s, open_from: Int64s, minute_of_slot: Int64s) -> Int64s:
         """What each unique heartbeat, in log order, adds to `expected`: shape (n,)."""
         rises = np.zeros(len(sessions), np.int64)
         _rises(sessions, slots, seqs, open_from, minute_of_slot, self._top, SEQ_PER_MINUTE_MAX, rises)

@@ -80,9 +80,7 @@ def series(partition: int, bucket: Bucket, batches: Sequence[PointBatch]) -> pa.
         known = [(one.name, one.series_id, list(one.tags), one.type) for one in batch.series]
         for code, ts_ms, value in zip(batch.codes.tolist(), batch.ts_ms.tolist(), batch.values.tolist(), strict=True):
             name, series_id, tags, kind = known[code]
-            rows.append(
-                (partition, bucket.start_offset, day, len(rows), name, series_id, tags, kind, ts_ms, value)
-            )
+            rows.append((partition, bucket.start_offset, day, len(rows), name, series_id, tags, kind, ts_ms, value))
     return _table(SERIES.columns, rows)
 
 

@@ -151,9 +151,7 @@ class SessionMinutes:
         used = self._units[: self._counts[1], 0]
         used[:] = new_tag_set[used]
 
-    def add(
-        self, sessions: Int64s, slots: Int64s, minutes: Int64s, tag_sets: Int64s, added: Int64s
-    ) -> UnitDeltas:
+    def add(self, sessions: Int64s, slots: Int64s, minutes: Int64s, tag_sets: Int64s, added: Int64s) -> UnitDeltas:
         """Add unique heartbeats, in log order, with `added` of `sums_of`."""
         n = len(sessions)
         if self._counts[1] + n > len(self._units):

@@ -45,8 +45,12 @@ class TagSets:
 
     def ids(self, batches: Sequence[NarrowBatch]) -> Int64s:
         """The tag set of each heartbeat, in order."""
-        codes = np.stack([self._texts[key].of_batches(batches, key) for key in IDENTITY_KEYS], axis=1, dtype=np.int32,
-                         casting="unsafe")
+        codes = np.stack(
+            [self._texts[key].of_batches(batches, key) for key in IDENTITY_KEYS],
+            axis=1,
+            dtype=np.int32,
+            casting="unsafe",
+        )
         return self._rows.ids(codes)
 
     @property

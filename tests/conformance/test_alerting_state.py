@@ -54,7 +54,6 @@ def test_incidents_are_replaced_by_id_and_found_by_state(state: State) -> None:
 def test_a_transaction_is_all_or_nothing(state: State) -> None:
     """An error inside leaves nothing of it."""
 
-
     def fails() -> None:
         with state.transaction() as tx:
             tx.put_incident(row(1))

@@ -223,7 +223,7 @@ from tests.conformance.test_store_port import _count, _points
 from tests.jobs_runner import KEEP_DAYS
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 for n in (2, 3):
-    store = ClickHouseStore("chdb://{tmp_path / 'data'}", KEEP_DAYS)
+    store = ClickHouseStore("chdb://{tmp_path / "data"}", KEEP_DAYS)
     store.insert("series", _points(1, n), "once")
     print(_count(store, 1))
     store.close()

@@ -38,7 +38,7 @@ class _Images(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = _answer  # noqa: N815  names set by http.server
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the base class's name
         """Keep the test's output clean."""
 
 

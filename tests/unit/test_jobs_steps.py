@@ -196,7 +196,7 @@ def test_a_session_that_comes_back_after_its_minute_closed_keeps_its_timeout() -
     """A final minute is never changed."""
     timeouts = Timeouts(SETTINGS)
     _observe(timeouts, [(NOW, 0, 0)])
-    (minute, _), = _out(timeouts, NOW + 120_000)
+    ((minute, _),) = _out(timeouts, NOW + 120_000)
     assert _observe(timeouts, [(NOW + W, 1, 0)], open_from=minute + 1) == []
 
 
