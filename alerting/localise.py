@@ -238,9 +238,7 @@ def _key_rank(cohort: Cohort) -> tuple[int, ...]:
     return tuple(sorted(KEY_ORDER.index(key) for key in cohort))
 
 
-def _describe(
-    audience: Audience, cohort: Cohort, score: float, normal: _Normal, excess_all: float
-) -> Explanation:
+def _describe(audience: Audience, cohort: Cohort, score: float, normal: _Normal, excess_all: float) -> Explanation:
     inside = audience.within(cohort)
     k, y = float(audience.x[inside].sum()), float(audience.y[inside].sum())
     x_before, y_before = float(audience.x_before[inside].sum()), float(audience.y_before[inside].sum())
