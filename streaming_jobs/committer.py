@@ -24,7 +24,7 @@ from streaming_jobs.steps.output import BucketOutput
 from tocsin.adapters.store.port import Store
 from tocsin.model.errors import UnavailableError
 from tocsin.model.ledger import Interval, LedgerRow, first_missing
-from tocsin.model.tables import LEDGER_COLUMNS, LEDGER_CUBE
+from tocsin.model.tables import LEDGER_COLUMNS, LEDGER_CUBE, TABLES
 
 TOKENS_MAX = 5
 """Tokens tried for one insert before the store is taken to be broken."""
@@ -39,6 +39,7 @@ _LEDGER_ROWS = (
     + ", ".join(f"ledger_{name}" for name in LEDGER_COLUMNS)
     + " FROM deltas WHERE cube = {cube:String} ORDER BY log_partition, start_offset"
 )
+_KEEP_DAYS = {table.name: table.keep_days for table in TABLES}
 _TABLES: tuple[str, ...] = ("heartbeats", "series", "quarantine", "deltas")
 
 
@@ -107,10 +108,20 @@ class Committer:
             if self._rows_stored(table, output):
                 return False
             self.stats.repaired += 1
+        if self._expired(table, output):
+            return False
         raise UnavailableError(
             f"inserting bucket {output.start_offset} of partition {output.partition} into {table}: "
             f"the store took {TOKENS_MAX} inserts and shows no row; check its disk and its deduplication window"
         )
+
+    def _expired(self, table: str, output: BucketOutput) -> bool:
+        """Whether the rows are past the table's retention, by the store's clock: a log that waited for weeks."""
+        kept_s = (_KEEP_DAYS[table] - 1) * 86_400
+        ((age_s,),) = self._store.query(
+            "SELECT toInt64(toUnixTimestamp(now())) - intDiv({append:Int64}, 1000)", {"append": output.append_ms}
+        )
+        return int(age_s) > kept_s
 
     def _rows_stored(self, table: str, output: BucketOutput) -> int:
         ledger = f" AND cube = '{LEDGER_CUBE}'" if table == "deltas" else ""
