@@ -55,6 +55,10 @@ class Loops:
         self._threads.append(thread)
         thread.start()
 
+    def thread_ids(self) -> dict[str, int]:
+        """The system's id of each running loop's thread, by its name: what `top -H` shows its CPU under."""
+        return {one.name: one.native_id for one in self._threads if one.native_id is not None and one.is_alive()}
+
     def stop(self, timeout_s: float = 30.0) -> None:
         """Let every loop finish its turn, and wait for them."""
         self.stopping.set()

@@ -32,6 +32,8 @@ def status_router(core: Core) -> APIRouter:
             "now_ms": now_ms(),
             "complete_until_ms": core.source.watermark_ms() or 0,
             "jobs": core.jobs.status() if core.jobs is not None else None,
+            "threads": core.loops.thread_ids(),
+            "store_cpu_s": {name: core.store.cpu_s[name] for name in core.loops.thread_ids()},
             "alerting": None if tick is None else {"at_ms": tick.now_ms, "slices": tick.slices, "error": tick.error},
         }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +38,8 @@ class ClickHouseStore:
     def __init__(self, dsn: str, keep_days: Mapping[str, int] | None = None) -> None:
         self._embedded = dsn.startswith("chdb:")
         self._where = dsn if self._embedded else dsn.rpartition("@")[2]
+        self.cpu_s: defaultdict[str, float] = defaultdict(float)
+        """CPU seconds that calls have cost the calling thread, by its name: an embedded engine works in there, too."""
         self._lock = threading.RLock() if self._embedded else contextlib.nullcontext()
         options: dict[str, Any] = (
             {} if self._embedded else {"autogenerate_session_id": False, "send_receive_timeout": 60}
@@ -86,6 +90,7 @@ class ClickHouseStore:
 
     @contextlib.contextmanager
     def _errors(self, doing: str, sql: str = "", *, dsn_only: bool = False) -> Iterator[None]:
+        began_s = time.thread_time()
         try:
             yield
         except (ClickHouseError, OSError) as error:
@@ -93,6 +98,8 @@ class ClickHouseStore:
             if not dsn_only and sql and any(f"({name}" in text or name in text for name in _FAULTS_OF_THE_CALLER):
                 raise InputError(f"{doing} the store: {text.splitlines()[0]}") from error
             raise UnavailableError(f"{doing} the store {self._where}: {text[:500]}") from error
+        finally:
+            self.cpu_s[threading.current_thread().name] += time.thread_time() - began_s
 
 
 def _is_text(kind: pa.DataType) -> bool:
