@@ -128,11 +128,11 @@ def played(
     """
     players = Players.stationary_at(world, span.start_ms - RUN_IN_MS)
     silenced: dict[int, list[Records]] = {}
-    carried: list[Records] = []
+    carried: Records = np.zeros(0, layout.HEARTBEAT)
     cells = CellSums(space)
     for start_ms in range(span.start_ms - RUN_IN_MS, span.end_ms, MINUTE_MS):
-        chunks = list(players.advance(start_ms + MINUTE_MS))
-        rows, carried = _of_minute([*carried, *chunks], start_ms + MINUTE_MS)
+        played_rows = next(players.advance(start_ms + MINUTE_MS), np.zeros(0, layout.HEARTBEAT))
+        rows, carried = _of_minute(carried, played_rows, start_ms + MINUTE_MS)
         _note_silenced(silenced, players.silenced, lag_ms)
         ended = silenced.pop(start_ms // MINUTE_MS, [])
         if start_ms < span.start_ms:
@@ -148,13 +148,13 @@ def played(
         yield start_ms, cells
 
 
-def _of_minute(chunks: list[Records], end_ms: int) -> tuple[Records, list[Records]]:
-    """(rows before `end_ms`, sessions together; chunks of the rest): some heartbeats end on a minute's last stroke."""
-    rows = chunks[0] if len(chunks) == 1 else layout.joined(chunks, layout.HEARTBEAT)
-    late = rows["ts_ms"] >= end_ms
-    rest = [rows[late]] if late.any() else []
-    rows = rows[~late] if rest else rows
-    if len(chunks) > 1:
+def _of_minute(carried: Records, played_rows: Records, end_ms: int) -> tuple[Records, Records]:
+    """(rows before `end_ms`, sessions together; copies of the rest): some heartbeats end on a minute's last stroke."""
+    late = played_rows["ts_ms"] >= end_ms
+    rest = played_rows[late]
+    rows = played_rows[~late] if len(rest) else played_rows
+    if len(carried):
+        rows = layout.joined([carried, rows], layout.HEARTBEAT)
         rows = rows[np.argsort(rows["row"], kind="stable")]
     return rows, rest
 

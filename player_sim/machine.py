@@ -375,14 +375,14 @@ def _advance_session(s: Record, m: Record, freeze: Record, ladder: Any, until_ms
 
 
 @compiled
-def advance(sessions: Any, modifiers: Any, freezes: Any, ladder: Any, until_ms: int, out: Any, first: int, room: int
-            ) -> tuple[int, int]:  # fmt: skip
-    """Advance sessions[first:] to `until_ms` (epoch ms); heartbeats go to `out`, by session and time.
+def advance(
+    sessions: Any, modifiers: Any, freezes: Any, ladder: Any, until_ms: int, out: Any, first: int, count: int, room: int
+) -> tuple[int, int]:
+    """Advance sessions[first:] to `until_ms` (epoch ms); heartbeats go to out[count:], by session and time.
 
-    `room` is the most heartbeats that one session can send until then. Returns (sessions done up to, heartbeats
-    written): where `out` has filled up, take what it holds and call again with `first`.
+    `room` is the most heartbeats that one session can send until then. Returns (sessions done up to, heartbeats in
+    `out`): where `out` has filled up, call again with these and a longer one.
     """
-    count = 0
     rates = np.zeros(7)
     for index in range(first, len(sessions)):
         s = sessions[index]

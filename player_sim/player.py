@@ -13,7 +13,9 @@ from tocsin.model.heartbeat import SEQ_PER_MINUTE_MAX
 
 SWITCH_SPREAD_MS = 8_000
 """Players change CDN with their next segments, not all at once."""
-_ROWS = 65_536
+_ROWS = 8_192
+_ROOM = SEQ_PER_MINUTE_MAX + 8
+"""The most heartbeats of one session in a minute, and some."""
 
 
 Influence = Callable[[Records, Records, int], None]
@@ -50,9 +52,10 @@ class Players:
         return players
 
     def advance(self, until_ms: int, influence: Influence | None = None) -> Iterator[Records]:
-        """Play up to `until_ms`; yields heartbeats (`layout.HEARTBEAT`), by session and time within one yield.
+        """Play up to `until_ms`; yields heartbeats (`layout.HEARTBEAT`), by session and time, once a minute begun.
 
-        A yielded array is the caller's to keep. Weather changes by the minute, so time is cut there.
+        A yielded array is valid until the next one: copy what is kept. Weather changes by the minute, so time is cut
+        there.
         """
         while self.now_ms < until_ms:
             end_ms = min(until_ms, (self.now_ms // MINUTE_MS + 1) * MINUTE_MS)
@@ -61,16 +64,21 @@ class Players:
             modifiers["stall_rate"] = self.world.weather(self.now_ms // MINUTE_MS)[self.sessions["isp"]]
             if influence is not None:
                 influence(self.sessions, modifiers, self.now_ms)
-            room = SEQ_PER_MINUTE_MAX + 8
-            first = 0
-            while first < len(self.sessions):
-                first, count = machine.advance(
-                    self.sessions, modifiers, self.freezes, self._ladder, end_ms, self._out, first, room
-                )
-                if count:
-                    yield self._out[:count]
-                    self._out = np.empty(_ROWS, layout.HEARTBEAT)
+            count = self._play(modifiers, end_ms)
             self.now_ms = end_ms
+            if count:
+                yield self._out[:count]
+
+    def _play(self, modifiers: Records, end_ms: int) -> int:
+        """Let everybody play up to `end_ms`; returns how many heartbeats `_out` holds, which grows as needed."""
+        first, count = 0, 0
+        while True:
+            first, count = machine.advance(
+                self.sessions, modifiers, self.freezes, self._ladder, end_ms, self._out, first, count, _ROOM
+            )
+            if first == len(self.sessions):
+                return count
+            self._out = layout.joined([self._out, np.zeros(len(self._out), layout.HEARTBEAT)], layout.HEARTBEAT)
 
     def watching(self, cdn: int = -1, device: int = -1) -> int:
         """Sessions that have begun and not ended, of one CDN and device or of all (-1)."""

@@ -150,7 +150,7 @@ class Simulator:
 
     async def _send_step(self, until_ms: int) -> None:
         with self._lock:
-            rows = list(self._faults.advance(until_ms))
+            rows = [part.copy() for part in self._faults.advance(until_ms)]
             for part in rows:
                 self._recorder.played(part)
         outgoing = self._mischief.due(until_ms)

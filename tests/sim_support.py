@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,8 +29,11 @@ def heartbeats(
     players = Players.stationary_at(world, at_ms)
     played = Faults(faults, players)
     end_ms = at_ms + int(minutes * MINUTE_MS)
-    chunks: list[Records] = []
-    for until_ms in range(at_ms + step_ms, end_ms + step_ms, step_ms):
-        chunks += list(played.advance(min(until_ms, end_ms)))
-    rows = layout.joined(chunks, layout.HEARTBEAT)
+    stops = [min(until_ms, end_ms) for until_ms in range(at_ms + step_ms, end_ms + step_ms, step_ms)]
+    rows = kept(rows for until_ms in stops for rows in played.advance(until_ms))
     return rows[np.lexsort((rows["seq"], rows["sid"]))]
+
+
+def kept(played: Iterable[Records]) -> Records:
+    """All heartbeats of `Players.advance`, copied."""
+    return layout.joined([rows.copy() for rows in played], layout.HEARTBEAT)

@@ -10,7 +10,7 @@ from player_sim import faults, layout
 from player_sim.audience import MINUTE_MS, World, WorldConfig
 from player_sim.faults import Cohort, Fault
 from player_sim.player import Players
-from tests.sim_support import AT_MS, heartbeats, small_world
+from tests.sim_support import AT_MS, heartbeats, kept, small_world
 from tocsin.model.heartbeat import OUTCOMES, SEQ_PER_MINUTE_MAX, law_violations
 
 _ALWAYS = {"start_ms": AT_MS - 10 * MINUTE_MS, "end_ms": AT_MS + 60 * MINUTE_MS}
@@ -69,8 +69,7 @@ def test_startup_comes_once_and_outcomes_fit_it(seed: int) -> None:
     """Of sessions seen from their beginning: at most one first frame; exits and failures before start have none."""
     world = World(WorldConfig(seed=seed, viewers=60.0, titles=5))
     players = Players(world, AT_MS)
-    chunks = list(players.advance(AT_MS + 6 * MINUTE_MS))
-    rows = layout.joined(chunks, layout.HEARTBEAT)
+    rows = kept(players.advance(AT_MS + 6 * MINUTE_MS))
     for sid in np.unique(rows["sid"]).tolist():
         own = rows[rows["sid"] == sid]
         own = own[np.argsort(own["seq"])]

@@ -9,7 +9,7 @@ from player_sim import faults, layout
 from player_sim.audience import MINUTE_MS
 from player_sim.faults import Cohort
 from player_sim.player import SWITCH_SPREAD_MS, Players
-from tests.sim_support import AT_MS, heartbeats, small_world
+from tests.sim_support import AT_MS, heartbeats, kept, small_world
 
 
 def test_the_path_of_a_session_does_not_depend_on_the_steps_it_is_played_in() -> None:
@@ -80,9 +80,9 @@ def test_draining_a_cdn_moves_its_viewers_within_seconds_and_sends_new_ones_else
     before, all_before = players.watching(cdn, tv), players.watching()
     moved = players.drain(cdn, tv)
     assert moved >= before > 10
-    first = layout.joined(list(players.advance(AT_MS + SWITCH_SPREAD_MS)), layout.HEARTBEAT)
+    first = kept(players.advance(AT_MS + SWITCH_SPREAD_MS))
     assert np.count_nonzero((first["cdn"] == cdn) & (first["device"] == tv) & (first["reason"] == 2)) >= before * 0.9
-    rows = layout.joined(list(players.advance(AT_MS + 3 * MINUTE_MS)), layout.HEARTBEAT)
+    rows = kept(players.advance(AT_MS + 3 * MINUTE_MS))
     assert not np.any((rows["cdn"] == cdn) & (rows["device"] == tv))
     assert np.any((rows["cdn"] == cdn) & (rows["device"] != tv))
     assert players.watching(cdn, tv) == 0
@@ -110,7 +110,7 @@ def test_sessions_that_are_on_when_reporting_begins_do_not_look_like_lost_starts
     """Their sequence numbers go past 64, what a pipeline takes for a beginning it missed; later ones begin at 0."""
     players = Players.stationary_at(small_world(), AT_MS)
     players.begin_reporting()
-    rows = layout.joined(list(players.advance(AT_MS + MINUTE_MS)), layout.HEARTBEAT)
+    rows = kept(players.advance(AT_MS + MINUTE_MS))
     sids, first = np.unique(rows["sid"], return_index=True)
     firsts = rows["seq"][first]
     assert np.all((firsts == 0) | (firsts >= 64))
