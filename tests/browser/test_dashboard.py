@@ -1,0 +1,89 @@
+"""The page in a real browser: every view shows its data, in light and dark, without an error or a blocked script."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.browser.collectors import Tocsin, tocsin_up
+
+pytestmark = pytest.mark.browser
+HERE = Path(__file__).parent
+COUNTED_WITHIN_S = 60.0
+EVENTS = 40
+ADMIN_KEY = "dashboard-admin"
+
+
+@pytest.fixture(scope="module")
+def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
+    """A running Tocsin with some playbacks and one missing image."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setenv("TOCSIN_ADMIN_KEY", ADMIN_KEY)
+        running = stack.enter_context(tocsin_up(tmp_path_factory.mktemp("dashboard")))
+        running.wait_until_ready()
+        now_ms = int(time.time() * 1000)
+        events = [
+            {"session_id": f"dashboard-{number:04d}", "seq": 0, "ts_ms": now_ms, "interval_ms": 10_000,
+             "reason": "start", "state": "playing", "playhead_ms": 9_000, "startup_ms": 700, "startup_wait_ms": 700,
+             "playing_ms": 9_000, "rebuffer_ms": 200, "media_ms": 9_000, "bits_kb": 20_000}
+            for number in range(EVENTS)
+        ]  # fmt: skip
+        envelope = {
+            "schema": "tocsin.heartbeat/1", "sent_ts_ms": now_ms, "events": events,
+            "tags": {"cdn.name": "<img src=x onerror=alert(1)>", "content.id": "title-1"},
+        }  # fmt: skip
+        bearer = {"authorization": f"Bearer {ADMIN_KEY}"}
+        httpx.post(running.heartbeats_url, json=envelope, headers=bearer).raise_for_status()
+        gauges = [
+            {"tags": {"name": name, "title": "<b>title</b>", "lang": "ja", "kind": "poster", "atlas.dstype": "gauge"},
+             "timestamp": now_ms, "value": 1}
+            for name in ("artwork.expected", "artwork.missing")
+        ]  # fmt: skip
+        httpx.post(
+            f"{running.base_url}/api/v1/publish", json={"tags": {}, "metrics": gauges}, headers=bearer
+        ).raise_for_status()
+        _wait_until_counted(running)
+        yield running
+
+
+def _wait_until_counted(running: Tocsin) -> None:
+    give_up_at = time.monotonic() + COUNTED_WITHIN_S
+    while not httpx.get(f"{running.base_url}/v1/artwork/missing").json()["images"]:
+        assert time.monotonic() < give_up_at, "the published points were not counted in time"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("view", "selector", "dark"),
+    [
+        ("", ".charts .card:nth-child(6) .main-svg", False),
+        ("", ".charts .card:nth-child(1) .main-svg", True),
+        ("incidents", "table", False),
+        ("artwork", "td.missing", True),
+        ("streams", "h1", False),
+        ("health", ".two .card:nth-child(2) dl", False),
+    ],
+)
+def test_a_view_shows_its_data(tocsin: Tocsin, tmp_path: Path, view: str, selector: str, dark: bool) -> None:
+    """The view's data appear, and the browser reports no error: no exception, no request refused, no script blocked."""
+    picture = tmp_path / "page.png"
+    command = ["node", str(HERE / "screenshot.mjs"), f"{tocsin.base_url}/#/{view}", str(picture), "--timeout-s", "60"]
+    done = subprocess.run(
+        [*command, "--wait-selector", selector, *(["--dark"] if dark else [])],
+        capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_only_the_pages_own_scripts_may_run(tocsin: Tocsin) -> None:
+    """The content security policy lets no inline script and no foreign host in."""
+    policy = httpx.get(f"{tocsin.base_url}/").headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "default-src 'none'" in policy
