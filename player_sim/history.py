@@ -20,7 +20,7 @@ from player_sim import history_rows, layout
 from player_sim.audience import HOUR_MS, MINUTE_MS, World
 from player_sim.cells import CellSpace
 from player_sim.hours import Bootstrap, SessionHours
-from player_sim.layout import Records
+from player_sim.layout import Int64s, Records
 from player_sim.player import Players
 from player_sim.rollup import CellSums, parts_of, timed_out
 from tocsin.adapters.store.port import Store
@@ -139,13 +139,18 @@ def played(
             continue
         parts = [timed_out(space, sessions) for sessions in ended]
         if len(rows):
-            parts.append(parts_of(space, rows, rows["ts_ms"] + 2 * lag_ms - rows["ts_ms"] % (2 * lag_ms)))
+            parts.append(parts_of(space, rows, received_ms(rows["ts_ms"], lag_ms)))
         cells.clear()
         for part in parts:
             cells.add(part)
             if pool is not None and _floor(start_ms, HOUR_MS) + HOUR_MS <= span.end_ms:
                 pool.add(start_ms, part)
         yield start_ms, cells
+
+
+def received_ms(ts_ms: Int64s, lag_ms: int) -> Int64s:
+    """When heartbeats of these times were received: up to twice `lag_ms` later, for senders that send in rounds."""
+    return ts_ms + 2 * lag_ms - ts_ms % (2 * lag_ms)
 
 
 def _of_minute(carried: Records, played_rows: Records, end_ms: int) -> tuple[Records, Records]:
@@ -161,7 +166,7 @@ def _of_minute(carried: Records, played_rows: Records, end_ms: int) -> tuple[Rec
 
 def _note_silenced(silenced: dict[int, list[Records]], sessions: Records, lag_ms: int) -> None:
     """File sessions that were killed under the minute in which the pipeline will give them up."""
-    minutes = (sessions["reported_ms"] + lag_ms + TIMEOUT_MS) // MINUTE_MS
+    minutes = (received_ms(sessions["reported_ms"], lag_ms) + TIMEOUT_MS) // MINUTE_MS
     for minute in np.unique(minutes).tolist():
         silenced.setdefault(minute, []).append(sessions[minutes == minute])
 
