@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from ingest.stats import Stats, StatsCollector
 from tocsin.adapters.log.port import LogWriter
 
 OnStop = Callable[[], Awaitable[None]]
+Behind = Callable[[], tuple[bool, Mapping[str, Any]]]
 
 
 def build(
@@ -29,10 +30,12 @@ def build(
     fallback: Asgi | None = None,
     hints: Hints = no_hints,
     on_stop: OnStop | None = None,
+    behind: Behind | None = None,
 ) -> Gateway:
     """The whole ingest application; what it does not know goes to `fallback` (404 where there is none).
 
-    `on_stop` is awaited at shutdown, once everything is answered, e.g. to close the fallback's connections.
+    `on_stop` is awaited at shutdown, once everything is answered, e.g. to close the fallback's connections. `behind`
+    gives (ready, state by part) of what stands behind the gateway, for /readyz.
     """
     stats = Stats()
     registry = CollectorRegistry()
@@ -59,7 +62,8 @@ def build(
             "in_flight_bytes": stats.in_flight_bytes,
             "in_flight_bytes_max": settings.in_flight_bytes_max,
         }
-        return JSONResponse(state, 200 if stats.log_up and not full else 503)
+        ready, parts = behind() if behind is not None else (True, {})
+        return JSONResponse({**parts, **state}, 200 if stats.log_up and not full and ready else 503)
 
     @api.get("/metrics", summary="Own telemetry, Prometheus text")
     async def metrics() -> Response:
@@ -81,8 +85,9 @@ def serve(
     hints: Hints = no_hints,
     on_stop: OnStop | None = None,
     log_level: str = "warning",
+    behind: Behind | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
-    app: Any = build(writer, now_ms, settings, fallback, hints, on_stop)
+    app: Any = build(writer, now_ms, settings, fallback, hints, on_stop, behind)
     server.calm_gc()
     server.Server(server.config(app, settings, log_level)).run()

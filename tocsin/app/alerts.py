@@ -72,6 +72,10 @@ class Alerts:
         loops.every("outbox", self._outbox.run_once, each_s(SEND_EVERY_S))
         loops.every("actions", self._runner.run_once, each_s(SEND_EVERY_S))
 
+    def receivers_away(self) -> dict[str, str]:
+        """Receivers whose last delivery failed, and why."""
+        return dict(self._outbox.last_error)
+
     def router(self) -> APIRouter:
         """Incidents, rules, silences, events, hints."""
         return create_router(self.engine, self._runner)

@@ -14,25 +14,31 @@ from tocsin.app.config import Config
 from tocsin.app.logs import open_writer
 from tocsin.app.proxy import ReverseProxy
 
-HINTS_EVERY_S = 2.0
+POLL_EVERY_S = 1.0
+POLL_TIMEOUT_S = 5.0
 
 
-class HintsPoll:
-    """Client hints as the core has them, asked for in the background so that no heartbeat waits for them."""
+class CorePoll:
+    """The core's client hints and readiness, asked for in the background so that no heartbeat waits for them."""
 
     def __init__(self, target: str) -> None:
         uds = target.removeprefix("unix:") if target.startswith("unix:") else None
         self._client = httpx.Client(
-            base_url="http://core" if uds else target, transport=httpx.HTTPTransport(uds=uds), timeout=HINTS_EVERY_S
+            base_url="http://core" if uds else target, transport=httpx.HTTPTransport(uds=uds), timeout=POLL_TIMEOUT_S
         )
-        self._latest: Sequence[Mapping[str, Any]] = ()
+        self._hints: Sequence[Mapping[str, Any]] = ()
+        self._ready: tuple[bool, Mapping[str, Any]] = (False, {"core": "starting"})
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="core-poll", daemon=True)
         self._thread.start()
 
-    def __call__(self) -> Sequence[Mapping[str, Any]]:
+    def hints(self) -> Sequence[Mapping[str, Any]]:
         """The hints that held at the last poll."""
-        return self._latest
+        return self._hints
+
+    def ready(self) -> tuple[bool, Mapping[str, Any]]:
+        """Whether the core was ready at the last poll, and the state of its parts."""
+        return self._ready
 
     def close(self) -> None:
         """Stop polling."""
@@ -41,12 +47,15 @@ class HintsPoll:
         self._client.close()
 
     def _run(self) -> None:
-        while not self._stop.wait(HINTS_EVERY_S):
+        while not self._stop.wait(POLL_EVERY_S):
             try:
                 answer = self._client.get("/v1/hints")
-                self._latest = answer.json()["hints"] if answer.is_success else ()
-            except (httpx.HTTPError, ValueError, KeyError):
-                self._latest = ()  # a core that is away has no advice to give
+                self._hints = answer.json()["hints"] if answer.is_success else ()
+                state = self._client.get("/readyz")
+                self._ready = (state.is_success, state.json())
+            except (httpx.HTTPError, ValueError, KeyError) as error:
+                self._hints = ()  # a core that is away has no advice to give
+                self._ready = (False, {"core": f"away: {error}"})
 
 
 def settings_of(config: Config) -> IngestSettings:
@@ -68,14 +77,17 @@ def settings_of(config: Config) -> IngestSettings:
 def run(config: Config, core: str = "") -> None:
     """Serve until SIGTERM; `core` ("unix:/path" or a base URL) answers what the gateway does not."""
     writer = open_writer(config)
-    hints = HintsPoll(core) if core else None
+    poll = CorePoll(core) if core else None
     try:
-        if hints is None:
+        if poll is None:
             ingest_app.serve(writer, config.clock.now_ms, settings_of(config))
         else:
             fallback = ReverseProxy(core)
-            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), fallback, hints, on_stop=fallback.aclose)
+            ingest_app.serve(
+                writer, config.clock.now_ms, settings_of(config), fallback, poll.hints,
+                on_stop=fallback.aclose, behind=poll.ready,
+            )  # fmt: skip
     finally:
-        if hints is not None:
-            hints.close()
+        if poll is not None:
+            poll.close()
         writer.close()

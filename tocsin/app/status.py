@@ -50,7 +50,10 @@ def status_router(core: Core) -> APIRouter:
 
     @routes.get("/readyz")
     def ready() -> Response:
-        """Whether the store answers and the jobs of this process keep up; 503 says which does not."""
+        """Whether the store answers and the jobs of this process keep up; 503 says which does not.
+
+        Receivers of pages that are away are shown; they do not make the process unready, for pages wait for them.
+        """
         found = {"store": "up", "jobs": "up"}
         try:
             core.store.query("SELECT 1")
@@ -58,6 +61,8 @@ def status_router(core: Core) -> APIRouter:
             found["store"] = str(error)
         if core.jobs is not None and (lag_ms := core.jobs.lag_ms()) > LAG_READY_MS:
             found["jobs"] = f"{lag_ms / 1000:.0f} s behind the log"
-        return JSONResponse(found, 200 if set(found.values()) == {"up"} else 503)
+        is_ready = set(found.values()) == {"up"}
+        receivers = core.alerts.receivers_away() if core.alerts is not None else {}
+        return JSONResponse({**found, "receivers_away": receivers}, 200 if is_ready else 503)
 
     return routes

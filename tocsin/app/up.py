@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
-from tocsin.app import core
 from tocsin.app.config import Config
 
 STOP_S = 45.0
@@ -32,9 +32,10 @@ class GatewayChild:
         threading.Thread(target=self._watch, name="gateway-watch", daemon=True).start()
 
     def stop(self) -> int:
-        """SIGTERM, wait for the drain, and kill what does not end; returns its exit status."""
+        """SIGTERM, wait for the drain, and kill what does not end; returns its exit status. Again: does nothing."""
         self._stopping = True
-        self._process.terminate()
+        if self._process.poll() is None:
+            self._process.terminate()
         try:
             return self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
@@ -48,15 +49,19 @@ class GatewayChild:
 
 
 def run(config: Config) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status."""
+    """Run until SIGTERM or SIGINT; returns the exit status.
+
+    The gateway starts first: it takes heartbeats into the log while the core still loads.
+    """
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # while loading; serving has its own
     config.data.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="tocsin-") as folder:
+    with tempfile.TemporaryDirectory(prefix="tocsin-") as folder, ExitStack() as stack:
         socket = Path(folder) / "core.sock"  # a short path: socket paths are limited to 107 bytes
-        core_process = core.Core(config)
         gateway = GatewayChild(config, socket)
-        try:
-            status = core.serve(core_process, uds=str(socket))
-        finally:
-            gateway_status = gateway.stop()
-            core_process.close()
-        return status or (1 if gateway_status > 0 else 0)
+        stack.callback(gateway.stop)
+        from tocsin.app import core
+
+        process = core.Core(config)
+        stack.callback(process.close)
+        status = core.serve(process, uds=str(socket))
+        return status or (1 if gateway.stop() > 0 else 0)
