@@ -68,9 +68,10 @@ def _arrow(space: CellSpace, rows: Cells) -> pa.Table:
     for key in TAG_KEYS:
         values, codes = space.names_of[key]
         columns[key] = _coded(values, codes[rows.cells])
-    by_column = np.ascontiguousarray(np.concatenate([rows.sums, rows.maxima], axis=1).T)
-    for index, name in enumerate((*ADDITIVE_COLUMNS, *MAX_COLUMNS)):
-        columns[name] = pa.array(by_column[index])
+    for names, matrix in ((ADDITIVE_COLUMNS, rows.sums), (MAX_COLUMNS, rows.maxima)):
+        by_column = np.ascontiguousarray(matrix.T)
+        for index, name in enumerate(names):
+            columns[name] = pa.array(by_column[index])
     for index, name in enumerate(HISTOGRAMS):
         columns[name] = _maps(rows, index, n)
     return pa.table({name: columns[name] for name in MINUTES.column_names})
