@@ -24,6 +24,7 @@ from tocsin.adapters.state.sqlite import SqliteState
 from tocsin.adapters.store.port import Store
 from tocsin.app.config import Config
 from tocsin.app.loops import Loops, each_s
+from tocsin.model.catalogue import METRICS
 from tocsin.model.errors import ConfigError
 
 DEFAULT_RULES = Path(alerting.__file__).parent / "default_rules.yaml"
@@ -97,7 +98,7 @@ def read_rules(path: Path | None) -> tuple[ruleset.Rule, ...]:
         text = file.read_text()
     except OSError as error:
         raise ConfigError(f"reading the rules {file}: {error}") from error
-    return ruleset.parse(text, str(file))
+    return ruleset.parse(text, str(file), METRICS)
 
 
 def _receiver(pager: pagers.Pager, table: dict[str, Any]) -> Receiver:
