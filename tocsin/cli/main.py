@@ -13,7 +13,7 @@ INPUT_STATUS = 2
 FAILED_STATUS = 1
 
 COMMANDS: dict[str, str] = {
-    "up": "tocsin.cli.roles", "ingest": "tocsin.cli.roles", "jobs": "tocsin.cli.roles", "query": "tocsin.cli.roles",
+    "up": "tocsin.cli.roles", "ingest": "tocsin.cli.roles", "jobs": "tocsin.cli.roles", "query": "tocsin.cli.query",
     "alerting": "tocsin.cli.roles", "probe": "tocsin.cli.probe", "simulate": "tocsin.cli.simulate",
     "demo": "tocsin.cli.demo", "artwork": "tocsin.cli.artwork", "rules": "tocsin.cli.rules",
     "doctor": "tocsin.cli.doctor", "dev": "tocsin.cli.dev", "config": "tocsin.cli.config",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tocsin.app.config import Config, load
 from tocsin.cli.options import ConfigFile
 from tocsin.model.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tocsin.app.core import Part
 
 Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
@@ -23,19 +27,19 @@ def register(app: typer.Typer) -> None:
         """Run everything on this machine: gateway, jobs, query, alerting, probe and page. Stop with Ctrl-C."""
         from tocsin.app import up as together
 
-        _exit(together.run(_config(file, host, port)))
+        _exit(together.run(role_config(file, host, port)))
 
     @app.command()
     def ingest(file: ConfigFile = None, host: Host = None, port: Port = None) -> None:
         """Run the gateway alone."""
         from tocsin.app.gateway import run
 
-        run(_config(file, host, port))
+        run(role_config(file, host, port))
 
     @app.command()
     def jobs(file: ConfigFile = None) -> None:
         """Run a worker that counts its share of the partitions (needs log = kafka://… and a store server)."""
-        config = _config(file)
+        config = role_config(file)
         if not config.log:
             raise ConfigError("running jobs alone: the embedded log serves `tocsin up` only; set log = kafka://…")
         from tocsin.app.kafka_jobs import run_kafka_jobs
@@ -45,15 +49,11 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def alerting(file: ConfigFile = None, host: Host = None, port: Port = None) -> None:
         """Run alerting alone: it tails the store, keeps incidents, pages."""
-        _serve(_config(file, host, port), "alerting")
+        serve_role(role_config(file, host, port), "alerting")
 
 
-def serve_role(config: Config, part: str) -> None:
+def serve_role(config: Config, part: Part) -> None:
     """Serve one part's loops and routes on the configured address until SIGTERM."""
-    _serve(config, part)
-
-
-def _serve(config: Config, part: Any) -> None:
     if not config.store:
         raise ConfigError(f"running {part} alone: the embedded store serves `tocsin up` only; set store = http://…")
     from tocsin.app import core
@@ -66,7 +66,8 @@ def _serve(config: Config, part: Any) -> None:
     _exit(status)
 
 
-def _config(file: Any, host: str | None = None, port: int | None = None) -> Config:
+def role_config(file: Path | None, host: str | None = None, port: int | None = None) -> Config:
+    """The configuration with the flags of a role over it."""
     given = {"host": host, "port": port}
     return load(file, {name: value for name, value in given.items() if value is not None})
 
