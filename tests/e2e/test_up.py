@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -51,6 +51,12 @@ class Up:
         assert answer.status_code == 200, answer.text
         assert answer.json()["accepted"] == count
 
+    def close(self) -> None:
+        """Leave nothing running, whatever the test came to."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         assert self._process is not None
@@ -79,11 +85,18 @@ def _until(holds: Callable[[], bool], within_s: float, what: str) -> None:
         time.sleep(POLL_S)
 
 
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    """A Tocsin that is not started yet."""
+    one = Up(tmp_path)
+    yield one
+    one.close()
+
+
 @pytest.mark.timeout(600)
-def test_killed_and_started_again_it_counts_once(tmp_path: Path) -> None:
+def test_killed_and_started_again_it_counts_once(up: Up) -> None:
     """What was acknowledged before a SIGKILL is counted after the restart, what is sent again is not counted twice, the
     gateway does not outlive its parent, and SIGTERM ends with status 0."""
-    up = Up(tmp_path)
     up.start()
     up.send(0, 300)
     assert up.end(signal.SIGKILL) == -signal.SIGKILL
@@ -98,7 +111,7 @@ def test_killed_and_started_again_it_counts_once(tmp_path: Path) -> None:
     assert proof["totals"]["duplicates"] == 100
     assert up.end(signal.SIGTERM) == 0
 
-    store = ClickHouseStore(f"chdb://{(tmp_path / 'data' / 'store').absolute()}")
+    store = ClickHouseStore(f"chdb://{(up.folder / 'data' / 'store').absolute()}")
     try:
         rows = store.query("SELECT count(), uniqExact(session_id) FROM heartbeats WHERE row_kind = 'unique'")
         ((sessions,),) = store.query("SELECT sum(attempts) FROM deltas WHERE `cube` = 'all'")
