@@ -32,5 +32,5 @@ def main() -> None:
             importlib.import_module(name).register(app)
         app(prog_name="tocsin")
     except TocsinError as error:
-        sys.stderr.write(f"tocsin: {error}\n")
+        sys.stderr.write(f"tocsin: {' '.join(str(error).split())}\n")
         sys.exit(INPUT_STATUS if isinstance(error, InputError) else FAILED_STATUS)
