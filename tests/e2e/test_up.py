@@ -16,7 +16,7 @@ import pytest
 from tests.ingest_support import envelope, event
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 180.0
 STOPPED_WITHIN_S = 90.0
 POLL_S = 0.1
 
@@ -105,7 +105,7 @@ def test_killed_and_started_again_it_counts_once(up: Up) -> None:
     up.start()
     up.send(200, 200)
     ledger = f"{up.url}/v1/ledger"
-    _until(lambda: httpx.get(ledger).json()["totals"]["received"] == 500, 60, "everything sent is counted")
+    _until(lambda: httpx.get(ledger).json()["totals"]["received"] == 500, 180, "everything sent is counted")
     proof = httpx.get(ledger).json()
     assert (proof["balanced"], proof["lost"], proof["double"]) == (True, 0, 0), proof
     assert proof["totals"]["duplicates"] == 100
