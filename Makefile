@@ -77,7 +77,7 @@ golden-atlas: setup ## Ask a running Tocsin the questions that Netflix Atlas ans
 
 .PHONY: soak
 soak: setup ## The long versions of the property tests and of the seam: more examples, seeds of their own
-	HYPOTHESIS_PROFILE=soak TOCSIN_SOAK=1 $(BIN)/pytest tests/property tests/e2e/test_seam.py --timeout 7200
+	HYPOTHESIS_PROFILE=soak TOCSIN_SEAM_SEEDS=60 TOCSIN_SEAM_MINUTES=120 $(BIN)/pytest tests/property tests/e2e/test_seam.py --timeout 7200
 
 .PHONY: bench-ingest
 bench-ingest: setup ## CPU µs a heartbeat of the gateway, and as a ratio to a bare server (CHECK=1 fails over budget)
