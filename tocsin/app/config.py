@@ -66,7 +66,7 @@ class Config(BaseSettings):
     pagers: list[dict[str, Any]] = Field([], description="Receivers of pages: type, name, url, … (see docs).")
     actions: list[dict[str, Any]] = Field([], description="Remediations that rules may name: name, type, url, …")
     alertmanager_url: str = Field("", description="Alertmanager base URL; a receiver of its own; empty: none.")
-    alerting_url: str = Field("", description="Where the alerting role is, for the query and probe roles.")
+    alerting_url: str = Field("", description="Where the alerting role is, for the other roles.")
     timezone: str = Field("UTC", description="Zone of the viewers' week: baselines follow its clocks over DST.")
 
     streams: Path | None = Field(None, description="Stream registry (CSV): stream, cdn, manifest URL, live or vod.")

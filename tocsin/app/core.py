@@ -7,6 +7,7 @@ state and the next start resumes by the ledger.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Collection, Iterator
@@ -24,6 +25,7 @@ from dashboard.routes import router as dashboard_router
 from query.api import router as query_router
 from query.deps import QueryDeps
 from query.source import StoreSource
+from tocsin.adapters.log.port import LogWriter
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.app.alerts import Alerts
 from tocsin.app.config import Config
@@ -33,10 +35,12 @@ from tocsin.app.loops import Loops, each_s
 from tocsin.app.probes import ATTACH_EVERY_S, Probes, remote_verdicts
 from tocsin.app.proxy import ReverseProxy
 from tocsin.app.status import status_router
-from tocsin.model.errors import InputError, TocsinError
+from tocsin.model.errors import ConfigError, InputError, TocsinError
 
 Part = Literal["jobs", "query", "alerting", "probe"]
 PARTS: tuple[Part, ...] = ("jobs", "query", "alerting", "probe")
+STREAMS_END_S = 5
+"""How long answers that are still being sent may take once the process is told to stop: a stream has no end."""
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +51,8 @@ class Core:
     """
 
     def __init__(self, config: Config, parts: Collection[Part] = PARTS) -> None:
+        if "probe" in parts and "alerting" not in parts and not config.alerting_url:
+            raise ConfigError("running probe alone: its verdicts go to alerting; set alerting_url = http://HOST:PORT")
         self._closing = ExitStack()
         self._parts = parts
         self.config = config
@@ -55,20 +61,18 @@ class Core:
         self._closing.callback(self.store.close)
         self.loops = Loops(lambda: os.kill(os.getpid(), signal.SIGTERM))
         self.source = StoreSource(self.store, config.declared_cubes, now_ms)
-        self.writer = open_writer(config)
-        self._closing.callback(self.writer.close)
         self.probes: Probes | None = None
         self.alerts: Alerts | None = None
         self.jobs: Jobs | None = None
         if "jobs" in parts:
-            self.jobs = Jobs(config, self.store, self.writer)
+            self.jobs = Jobs(config, self.store, self._writer)
             self._closing.callback(self.jobs.close)
         if "alerting" in parts:
             self.alerts = Alerts(config, self.store, self._flagged)
             self._closing.callback(self.alerts.close)
         if "alerting" in parts or "probe" in parts:
             attach = self.alerts.engine.attach_verdict if self.alerts else remote_verdicts(config.alerting_url)
-            self.probes = Probes(config, self.store, self.writer, attach)
+            self.probes = Probes(config, self.store, self._writer, attach)
 
     def app(self) -> FastAPI:
         """All routes of the core."""
@@ -108,6 +112,13 @@ class Core:
         if self.probes is not None:
             yield self.probes.router()
 
+    @functools.cached_property
+    def _writer(self) -> LogWriter:
+        """The log for appending, opened by the first part that needs it."""
+        writer = open_writer(self.config)
+        self._closing.callback(writer.close)
+        return writer
+
     def _flagged(self, flag: Flag) -> None:
         if self.probes is not None:
             self.probes.on_flag(flag)
@@ -123,11 +134,20 @@ def serve(core: Core, **listen: Any) -> int:
 
     Returns the exit status: 1 where a loop failed. The caller closes the core.
     """
-    # uvicorn raises the signal again once it has stopped; by then stopping is under way and must come to its end.
+    settings = uvicorn.Config(
+        core.app(), log_level="warning", lifespan="off", timeout_graceful_shutdown=STREAMS_END_S, **listen
+    )
+    server = uvicorn.Server(settings)
+
+    def end(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn has its own handlers while it serves. These are for a loop that fails before that, and for the signal
+    # that uvicorn raises again once it has stopped; by then stopping is under way and must come to its end.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
+        signal.signal(number, end)
     core.start()
-    uvicorn.Server(uvicorn.Config(core.app(), log_level="warning", lifespan="off", **listen)).run()
+    server.run()
     for name, error in core.loops.failed.items():
         _log.error("ended by a failed loop", loop=name, error=error)
     return 1 if core.loops.failed else 0

@@ -75,12 +75,19 @@ def settings_of(config: Config) -> IngestSettings:
 
 
 def run(config: Config, core: str = "") -> None:
-    """Serve until SIGTERM; `core` ("unix:/path" or a base URL) answers what the gateway does not."""
+    """Serve until SIGTERM; `core` ("unix:/path" or a base URL) answers what the gateway does not.
+
+    Without a core, hints come from the alerting role where `alerting_url` is set; whether that is up is not asked for:
+    heartbeats are taken all the same.
+    """
     writer = open_writer(config)
-    poll = CorePoll(core) if core else None
+    source = core or config.alerting_url
+    poll = CorePoll(source) if source else None
     try:
         if poll is None:
             ingest_app.serve(writer, config.clock.now_ms, settings_of(config))
+        elif not core:
+            ingest_app.serve(writer, config.clock.now_ms, settings_of(config), hints=poll.hints)
         else:
             fallback = ReverseProxy(core)
             ingest_app.serve(

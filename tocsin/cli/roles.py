@@ -37,9 +37,12 @@ def register(app: typer.Typer) -> None:
         run(role_config(file, host, port))
 
     @app.command()
-    def jobs(file: ConfigFile = None) -> None:
-        """Run a worker that counts its share of the partitions (needs log = kafka://… and a store server)."""
-        config = role_config(file)
+    def jobs(file: ConfigFile = None, host: Host = None, port: Port = None) -> None:
+        """Run a worker that counts its share of the partitions (needs log = kafka://… and a store server).
+
+        It listens for /metrics, /healthz and /readyz only.
+        """
+        config = role_config(file, host, port)
         if not config.log:
             raise ConfigError("running jobs alone: the embedded log serves `tocsin up` only; set log = kafka://…")
         from tocsin.app.kafka_jobs import run_kafka_jobs
