@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def roles(
         for role in ROLES:
             made.start(role)
         for role in ROLES:
-            proc.wait_until(lambda role=role: made.is_ready(role), f"{role} to be ready", READY_S, made.report)
+            proc.wait_until(partial(made.is_ready, role), f"{role} to be ready", READY_S, made.report)
         yield made
     finally:
         for process in made.processes.values():

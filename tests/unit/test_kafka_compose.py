@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from server_probe.registry import StreamRegistry
 from tocsin.app.config import ENV_PREFIX, Config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +61,26 @@ def test_every_role_is_configured_by_known_keys(compose: dict[str, Any]) -> None
     for name in ROLES:
         keys = {key.removeprefix(ENV_PREFIX).lower() for key in compose["services"][name]["environment"]}
         assert keys <= set(Config.model_fields), name
+
+
+def test_roles_that_meet_in_files_share_them(compose: dict[str, Any]) -> None:
+    """Alerting and probe have one data folder and one list of streams, which can be read as it is."""
+    services = compose["services"]
+    assert services["alerting"]["volumes"] == services["probe"]["volumes"]
+    environment = services["probe"]["environment"]
+    mounts = dict(volume.split(":")[1::-1] for volume in services["probe"]["volumes"])
+    assert StreamRegistry.from_csv((ROOT / mounts[environment["TOCSIN_STREAMS"]]).read_text()).ids() == []
+    assert mounts[environment["TOCSIN_DATA"]] == "alerting-data"
+
+
+def test_roles_find_alerting(compose: dict[str, Any]) -> None:
+    """Every role knows the alerting service by its name, and pages link to the port at which the page is published."""
+    services = compose["services"]
+    page = next(port for port in services["query"]["ports"] if port.endswith(":8080"))
+    for name in ROLES:
+        environment = services[name]["environment"]
+        assert environment["TOCSIN_ALERTING_URL"] == "http://alerting:8080"
+        assert environment["TOCSIN_PUBLIC_URL"] == f"http://{page.removesuffix(':8080')}"
 
 
 def test_nothing_is_published_beyond_the_loopback_interface(compose: dict[str, Any]) -> None:
