@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(400
 ROLES = ("ingest", "jobs", "query", "alerting", "probe")
 PARTITIONS = 2
 SESSIONS = 5
+KEY = "player-key"
 READY_S = 120.0
 END_S = 20.0
 
@@ -112,6 +113,7 @@ def roles(
             "TOCSIN_STREAMS": str(registry),
             "TOCSIN_PROBE_ORIGINS": f'["{origin}"]',
             "TOCSIN_PROBE_SHARE": "0",
+            "TOCSIN_WRITE_KEYS": f'["{KEY}"]',
         },
     )
     made.environment["TOCSIN_ALERTING_URL"] = made.url("alerting")
@@ -135,7 +137,7 @@ def _send(roles: Roles) -> None:
     now_ms = time.time_ns() // 1_000_000
     events = [event(session_id=f"session-{n:04}", ts_ms=now_ms - 1_000, startup_ms=500) for n in range(SESSIONS)]
     body = envelope(*events, sent_ts_ms=now_ms)
-    answer = httpx.post(f"{roles.url('ingest')}/v1/heartbeats", json=body, timeout=30)
+    answer = httpx.post(f"{roles.url('ingest')}/v1/heartbeats", params={"key": KEY}, json=body, timeout=30)
     assert answer.status_code == httpx.codes.OK, answer.text
 
 

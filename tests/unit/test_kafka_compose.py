@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import yaml
 
 from server_probe.registry import StreamRegistry
-from tocsin.app.config import ENV_PREFIX, Config
+from tocsin.app.config import ENV_PREFIX, Config, load
+from tocsin.app.gateway import settings_of
 
 ROOT = Path(__file__).resolve().parents[2]
+VARIABLE = re.compile(r"\$\{(\w+)(?::[-?]([^}]*))?\}")
 ROLES = {"ingest", "jobs", "query", "alerting", "probe"}
 
 
@@ -81,6 +84,18 @@ def test_roles_find_alerting(compose: dict[str, Any]) -> None:
         environment = services[name]["environment"]
         assert environment["TOCSIN_ALERTING_URL"] == "http://alerting:8080"
         assert environment["TOCSIN_PUBLIC_URL"] == f"http://{page.removesuffix(':8080')}"
+
+
+def test_every_role_takes_its_environment(compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variables that the file asks for, each role's configuration loads and the gateway may listen."""
+    given = {"TOCSIN_CLICKHOUSE_PASSWORD": "secret", "TOCSIN_WRITE_KEY": "player-key"}
+    for name in ROLES:
+        with monkeypatch.context() as patched:
+            for key, text in compose["services"][name]["environment"].items():
+                patched.setenv(key, VARIABLE.sub(lambda found: given.get(found[1], found[2] or ""), str(text)))
+            settings = settings_of(load())
+        assert settings.host == "0.0.0.0"  # noqa: S104  inside its container
+        assert [key.key for key in settings.keys] == ["player-key"]
 
 
 def test_nothing_is_published_beyond_the_loopback_interface(compose: dict[str, Any]) -> None:

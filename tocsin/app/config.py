@@ -27,6 +27,7 @@ ENV_OF_OTHERS = frozenset(
         "TOCSIN_FAILPOINT",
         "TOCSIN_FAILPOINT_FILE",
         "TOCSIN_FAILPOINT_AFTER",
+        "TOCSIN_WRITE_KEY",
     }
 )
 """Variables with the prefix that are no configuration keys: the download cache, the compose file, the kill tests."""
