@@ -190,6 +190,26 @@ def test_a_look_queued_at_alerting_is_taken_by_the_probe(roles: Roles) -> None:
     assert picture.content.startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("role", "figure"),
+    [
+        ("ingest", "tocsin_ingest_log_up"),
+        ("jobs", "tocsin_jobs_partitions 2.0"),
+        ("query", "tocsin_core_store_up 1.0"),
+        ("alerting", "tocsin_alerting_incidents_open"),
+        ("probe", "tocsin_probe_looks_waiting"),
+    ],
+)
+def test_each_role_is_scraped(roles: Roles, role: str, figure: str) -> None:
+    """Prometheus finds /metrics at every role, with the figures of its part."""
+
+    def shown() -> bool:
+        answer = roles.answer(role, "/metrics")
+        return answer is not None and answer.is_success and figure in answer.text
+
+    proc.wait_until(shown, f"{figure} of {role}", 30, roles.report)
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_sigterm_ends_a_role_with_status_0(roles: Roles, role: str) -> None:
     """It ends within seconds and by itself, with a client still following a stream; then it starts again."""

@@ -32,6 +32,7 @@ from tocsin.app.config import Config
 from tocsin.app.jobs import Jobs
 from tocsin.app.logs import open_writer
 from tocsin.app.loops import Loops, each_s
+from tocsin.app.metrics import metrics_router
 from tocsin.app.probes import ATTACH_EVERY_S, Probes, remote_verdicts
 from tocsin.app.proxy import ReverseProxy
 from tocsin.app.status import status_router
@@ -103,6 +104,7 @@ class Core:
     def _routers(self) -> Iterator[APIRouter]:
         now_ms = self.config.clock.now_ms
         yield status_router(self)
+        yield metrics_router(self)
         if "query" in self._parts:
             yield query_router(QueryDeps(self.source, self.source, now_ms))
             yield artwork_router(self.store, now_ms)

@@ -50,3 +50,14 @@ JOBS: tuple[Instrument, ...] = (
     Instrument("tocsin_jobs_watermark_seconds", "gauge", "Append time of the last record counted, oldest partition"),
 )
 """A Faust worker's own figures."""
+
+CORE: tuple[Instrument, ...] = (
+    Instrument("tocsin_core_store_up", "gauge", "1 where the store answers"),
+    Instrument("tocsin_core_complete_until_seconds", "gauge", "Append time that every partition is counted to"),
+    Instrument("tocsin_core_loops_failed", "gauge", "Loops of this process that an error has ended"),
+    Instrument("tocsin_alerting_tick_seconds", "gauge", "When the rules were last evaluated"),
+    Instrument("tocsin_alerting_slices", "gauge", "Slices that are tested"),
+    Instrument("tocsin_alerting_incidents_open", "gauge", "Incidents that are open, of quality and of the pipeline"),
+    Instrument("tocsin_probe_looks_waiting", "gauge", "Looks that no worker has finished yet"),
+)
+"""What the roles query, alerting and probe show, each the figures of its own parts."""
