@@ -142,7 +142,7 @@ class AlertEngine:
             report.reopened += changed.reopened
             if changed.opened or changed.reopened or changed.joined:
                 open_incidents = [i for i in self.desk.open_incidents() if i.rule not in OWN_RULES]
-        self.apply_silences()
+        self.apply_silences(now)
         if now - self._points_ms >= self.config.points_every_ms:
             self._points_ms = now
             outcome = self.points.run(now, open_incidents)
@@ -313,9 +313,9 @@ class AlertEngine:
 
         return self.desk.change(incident_id, update, now, "update", who, "acknowledged")
 
-    def apply_silences(self) -> None:
-        """Let new and ended silences take hold of the open incidents."""
-        now = self.clock()
+    def apply_silences(self, now_ms: int | None = None) -> None:
+        """Let new and ended silences take hold of the open incidents, at `now_ms` (by default the clock's)."""
+        now = self.clock() if now_ms is None else now_ms
         with self.state.transaction() as tx:
             rows = tx.silences(now)
         for incident in self.desk.open_incidents():
