@@ -75,6 +75,10 @@ test-players: parts ## hls.js in Chromium stalls once; the stored stall equals t
 golden-atlas: setup ## Ask a running Tocsin the questions that Netflix Atlas answered (CASES=DIR)
 	$(BIN)/python tests/golden/atlas_up.py $(if $(CASES),--cases $(CASES))
 
+.PHONY: seam
+seam: setup ## No page where history ends and the live audience goes on: seeds 1 to 20
+	TOCSIN_SEAM_SEEDS=20 $(BIN)/pytest -s tests/e2e/test_seam.py
+
 .PHONY: soak
 soak: setup ## The long versions of the property tests and of the seam: more examples, seeds of their own
 	HYPOTHESIS_PROFILE=soak TOCSIN_SEAM_SEEDS=60 TOCSIN_SEAM_MINUTES=120 $(BIN)/pytest tests/property tests/e2e/test_seam.py --timeout 7200
