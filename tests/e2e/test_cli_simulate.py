@@ -37,17 +37,17 @@ def test_what_a_simulated_audience_sends_is_in_the_ledger(up: Up, tmp_path: Path
     """The truth file's acknowledged heartbeats are the ledger's, over HTTP and from the stopped folder."""
     truth = tmp_path / "truth.json"
     sent = _tocsin(
-        "simulate", "--server", up.url, "--viewers", "40", "--minutes", "0.3", "--truth", str(truth), "--json",
-        "--fault", "cohort_stall:cdn=cdn-a@0",
+        "simulate", "--url", up.url, "--viewers", "40", "--minutes", "0.3", "--truth", str(truth),
+        "--fault", "cohort_stall:cdn=cdn-a",
     )  # fmt: skip
     assert sent.returncode == 0, sent.stderr
-    acked = json.loads(sent.stdout)["acked"]
     written = json.loads(truth.read_bytes())
-    assert acked == written["sent"]["acked"] > 0
+    assert written["sent"]["acked"] > 0
     assert [fault["cohort"] for fault in written["faults"]] == [{"cdn": "cdn-a"}]
 
     running = _tocsin("doctor", "--ledger", "--server", up.url, "--json")
     assert running.returncode == 0, running.stderr
+    assert json.loads(running.stdout)["balanced"]
     assert up.end(signal.SIGTERM) == 0
     up.start()
     assert up.end(signal.SIGTERM) == 0
@@ -55,11 +55,3 @@ def test_what_a_simulated_audience_sends_is_in_the_ledger(up: Up, tmp_path: Path
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     proof = json.loads(stopped.stdout)
     assert (proof["balanced"], proof["lost"], proof["double"]) == (True, 0, 0)
-
-
-@pytest.mark.parametrize("fault", ["cohort_stal:cdn=cdn-a", "cohort_stall:cdn", "cohort_stall:cdn=cdn-a@soon"])
-def test_a_bad_fault_is_refused_before_anything_is_sent(fault: str) -> None:
-    """An unknown kind or a mistyped cohort is one line and status 2."""
-    done = _tocsin("simulate", "--fault", fault, "--minutes", "0.1")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
