@@ -92,5 +92,5 @@ bench-jobs bench-alerting bench-probe: setup ## CPU of one stage: counting, an a
 	$(BIN)/python benchmarks/$(subst -,_,$@).py
 
 .PHONY: bench-line
-bench-line: setup ## CPU µs a heartbeat by stage, both runners (CHECK=1 fails over budget)
+bench-line: servers ## CPU µs a heartbeat by stage, both runners (CHECK=1 fails over budget)
 	$(BIN)/python benchmarks/bench_line.py
