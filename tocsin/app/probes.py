@@ -57,7 +57,7 @@ class Probes:
         self._now_ms = config.clock.now_ms
         self._store, self._writer, self._attach = store, writer, attach
         self._base_url = config.public_url or f"http://{config.host}:{config.port}"
-        self.registry = _registry(config)
+        self.registry = read_streams(config)
         rows = ProbeRows(config.data / "probe.db")
         self.queue, self.verdicts = SqlQueue(rows), SqlVerdicts(rows)
         self._worker = ProbeWorker(
@@ -198,7 +198,8 @@ def _by_detector(defects: list[Defect]) -> dict[str, int]:
     return counts
 
 
-def _registry(config: Config) -> StreamRegistry:
+def read_streams(config: Config) -> StreamRegistry:
+    """The configured list of streams; raises `ConfigError` where it cannot be used."""
     if config.streams is None:
         return StreamRegistry()
     try:

@@ -2,98 +2,96 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
 import json
-import platform
-import socket
-import sys
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from tocsin.app.config import Config, load
 from tocsin.cli.options import AsJson, ConfigFile
 from tocsin.cli.remote import get_json
-from tocsin.model.errors import TocsinError
+
+if TYPE_CHECKING:
+    from tocsin.app.checks import Finding
 
 FAULTY_STATUS = 1
-PACKAGES = ("av", "chdb", "clickhouse-connect", "faust-streaming", "kafka-python", "numba", "uvloop")
+MARKS = {"ok": "ok", "note": "note", "bad": "BAD"}
+PROBLEMS_SHOWN = 20
+
+Ledger = Annotated[bool, typer.Option("--ledger", help="Prove that everything in the log is counted once.")]
+Asked = Annotated[str, typer.Option("--server", help="With --ledger: ask a running Tocsin, as http://HOST:PORT.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
 
     @app.command()
-    def doctor(
-        ledger: Annotated[
-            bool, typer.Option("--ledger", help="Prove that everything in the log is counted once.")
-        ] = False,
-        server: Annotated[str, typer.Option("--server", help="Ask a running Tocsin instead of opening its data.")] = "",
-        file: ConfigFile = None,
-        as_json: AsJson = False,
-    ) -> None:
-        """Say what is installed and reachable, or (--ledger) print the ledger; exit status 1 where something is wrong.
+    def doctor(ledger: Ledger = False, server: Asked = "", file: ConfigFile = None, as_json: AsJson = False) -> None:
+        """Look at what is installed, free and reachable, or (--ledger) prove the count.
 
-        Without --server, --ledger opens the configured log and store, which an embedded Tocsin must not be using.
+        Exit status 1 where something is BAD, or where the ledger does not close.
+
+        \b
+        Before the first start, with this folder's tocsin.toml:
+          tocsin doctor
+        The proof of a running Tocsin, and of a stopped one's data folder:
+          tocsin doctor --ledger --server http://127.0.0.1:8080
+          TOCSIN_DATA=.tocsin tocsin doctor --ledger
         """
-        config = load(file)
         if ledger:
-            proof = get_json(server, "/v1/ledger") if server else _ledger(config)
-            _show(proof, proof["balanced"], as_json)
-            return
-        found = _examine(config)
-        _show(found, all(value != "away" for value in found.values()), as_json)
+            proof = get_json(server, "/v1/ledger") if server else _own_ledger(load(file))
+            _show_proof(proof, as_json=as_json)
+            well = bool(proof["balanced"])
+        else:
+            findings = _examine(load(file))
+            _show_findings(findings, as_json=as_json)
+            well = all(finding.state != "bad" for finding in findings)
+        if not well:
+            raise typer.Exit(FAULTY_STATUS)
 
 
-def _ledger(config: Config) -> dict[str, Any]:
-    from tocsin.adapters.store.clickhouse import ClickHouseStore
-    from tocsin.app.doctor import ledger_report
-    from tocsin.app.logs import open_reader
+def _examine(config: Config) -> list[Finding]:
+    with Console(stderr=True).status("loading") as shown:
+        from tocsin.app.checks import examine
 
-    store = ClickHouseStore(config.store_dsn, config.keep_days)
-    with contextlib.closing(store), contextlib.closing(open_reader(config)) as reader:
-        return ledger_report(store, reader, config.clock.now_ms(), quiet=True).as_dict()
-
-
-def _examine(config: Config) -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    found |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    with socket.socket() as probe:
-        free = probe.connect_ex((config.host, config.port)) != 0
-    found[f"port {config.port}"] = "free" if free else "in use"
-    found["data folder"] = str(config.data.absolute())
-    found["log"] = _state(config.log, lambda: _open_log(config)) if config.log else "embedded"
-    found["store"] = _state(config.store, lambda: _open_store(config)) if config.store else "embedded"
-    return found
+        findings = []
+        for finding in examine(config):
+            findings.append(finding)
+            shown.update(f"after {finding.name}")
+    return findings
 
 
-def _state(where: str, attempt: Any) -> str:
-    try:
-        attempt()
-    except TocsinError as error:
-        sys.stderr.write(f"tocsin: {error}\n")
-        return "away"
-    return f"reachable ({where.rpartition('@')[2]})"
+def _own_ledger(config: Config) -> dict[str, Any]:
+    with Console(stderr=True).status("reading log and store"):
+        from tocsin.app.doctor import own_ledger
+
+        report, waiting = own_ledger(config)
+    return {**report.as_dict(), "waiting": waiting}
 
 
-def _open_log(config: Config) -> None:
-    from tocsin.app.logs import open_reader
-
-    open_reader(config).close()
-
-
-def _open_store(config: Config) -> None:
-    from tocsin.adapters.store.clickhouse import ClickHouseStore
-
-    ClickHouseStore(config.store_dsn, config.keep_days).close()
-
-
-def _show(found: dict[str, Any], is_well: bool, as_json: bool) -> None:
+def _show_findings(findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(found))
-    else:
-        for name, value in found.items():
-            typer.echo(f"{name:<20} {value}")
-    if not is_well:
-        raise typer.Exit(FAULTY_STATUS)
+        typer.echo(json.dumps({finding.name: asdict(finding) for finding in findings}))
+        return
+    table = Table("", "looked at", "found", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(MARKS[finding.state], finding.name, finding.text)
+    Console(markup=False, highlight=False).print(table)
+
+
+def _show_proof(proof: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(proof))
+        return
+    state = "balanced" if proof["balanced"] else "NOT balanced"
+    typer.echo(f"{state}: {proof['buckets']} buckets, {proof['lost']} messages lost, {proof['double']} double")
+    typer.echo(", ".join(f"{name} {count}" for name, count in proof["totals"].items()))
+    if proof.get("waiting"):
+        typer.echo(f"{proof['waiting']} messages at the log's end wait to be counted: the next start does it")
+    for problem in proof["problems"][:PROBLEMS_SHOWN]:
+        typer.echo(problem)
+    if len(proof["problems"]) > PROBLEMS_SHOWN:
+        typer.echo(f"… and {len(proof['problems']) - PROBLEMS_SHOWN} more: --json has them")

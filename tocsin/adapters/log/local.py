@@ -36,6 +36,21 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def _count_heads(connection: sqlite3.Connection) -> int:
+    (found,) = connection.execute("SELECT count(*) FROM heads").fetchone()
+    return int(found)
+
+
+def _make_heads(connection: sqlite3.Connection, partitions: int) -> int:
+    """Fix the number of partitions, unless another process just has; returns the number that holds."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        found = _count_heads(connection)
+        if not found:
+            connection.executemany("INSERT INTO heads VALUES (?, 0, 0, 0)", [(p,) for p in range(partitions)])
+    return found or partitions
+
+
 @contextlib.contextmanager
 def _as_unavailable(doing: str, path: Path) -> Iterator[None]:
     try:
@@ -55,10 +70,7 @@ class LocalLog:
         with _as_unavailable("opening the log", path):
             self._connection: sqlite3.Connection | None = _connect(path)
             self._connection.executescript(_SCHEMA)
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO heads VALUES (?, 0, 0, 0)", [(p,) for p in range(partitions)]
-            )
-            (found,) = self._connection.execute("SELECT count(*) FROM heads").fetchone()
+            found = _count_heads(self._connection) or _make_heads(self._connection, partitions)
         if found != partitions:
             raise ConfigError(f"opening the log {path}: it has {found} partitions, not {partitions}; set that number")
         self._partitions = partitions
