@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -17,6 +17,7 @@ from rich.table import Table
 from artwork import checker, series
 from artwork.inventory import read_csv
 from tocsin.cli.options import DEFAULT_SERVER, AsJson, Server
+from tocsin.cli.remote import get_json
 from tocsin.model.errors import UnavailableError
 from tocsin.model.points import Point
 
@@ -69,7 +70,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Say which images are missing or wrong right now."""
         asked = {name: value for name, value in (("title", title), ("lang", lang)) if value is not None}
-        answer = _get(server, "/v1/artwork/missing", asked)
+        answer = get_json(server, "/v1/artwork/missing", asked)
         if as_json:
             typer.echo(json.dumps(answer))
             return
@@ -95,7 +96,7 @@ def publish(server: str, points: list[Point], key: str = "") -> None:
 
 
 def _known(server: str) -> tuple[dict[series.Key, series.Known], int]:
-    answer = _get(server, "/v1/artwork", {})
+    answer = get_json(server, "/v1/artwork", {})
     known = {
         (i["title"], i["lang"], i["kind"]): series.Known(
             i["state"] != "present", i["state"] == "wrong", i["since_ms"], i["launch_ms"]
@@ -103,16 +104,6 @@ def _known(server: str) -> tuple[dict[series.Key, series.Known], int]:
         for i in answer["images"]
     }
     return known, answer["now_ms"]
-
-
-def _get(server: str, path: str, params: dict[str, str]) -> Any:
-    url = server.rstrip("/") + path
-    try:
-        answer = httpx.get(url, params=params, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise UnavailableError(f"asking {url}: {error}; is `tocsin up` running?") from error
-    return answer.json()
 
 
 def _table(rows: list[tuple[str, ...]]) -> None:

@@ -29,7 +29,9 @@ NO_HISTORY = (
     "`tocsin demo` draws its weeks into a store of its own"
 )
 
-Url = Annotated[str, typer.Option("--url", "--server", help="Base URL of the gateway, or the whole address to post to.")]
+Url = Annotated[
+    str, typer.Option("--url", "--server", help="Base URL of the gateway, or the whole address to post to.")
+]
 Key = Annotated[str, typer.Option("--key", envvar="TOCSIN_WRITE_KEY", help="Write key, if the gateway has any.")]
 Seed = Annotated[int, typer.Option("--seed", help="Which audience: the same seed plays the same.")]
 Viewers = Annotated[int, typer.Option("--viewers", min=1, max=50_000, help="Mean number of viewers at once.")]
