@@ -133,7 +133,7 @@ def _value(wanted: str, group: pd.DataFrame) -> Any:
         return float(factor) * over / under if under else float("nan")
     if kind == "percentile":
         share, name = rest.split()
-        return _percentile(float(share) / 100, _buckets(group, name))
+        return _percentile(int(share), _buckets(group, name))
     simple: dict[str, Callable[[], Any]] = {
         "count": lambda: len(group),
         "weight": lambda: int(group["sample_k"].sum()),
@@ -159,14 +159,14 @@ def _buckets(group: pd.DataFrame, column: str) -> list[tuple[int, int]]:
     return sorted(counts.items())
 
 
-def _percentile(share: float, buckets: list[tuple[int, int]]) -> float:
+def _percentile(percent: int, buckets: list[tuple[int, int]]) -> float:
     """Seconds below which a share of the counts lies, counting a bucket's values as spread evenly over it."""
-    wanted = share * sum(count for _, count in buckets)
+    wanted_100 = percent * sum(count for _, count in buckets)
     below = 0
     for bucket, count in buckets:
-        if below + count >= wanted:
+        if 100 * (below + count) >= wanted_100:
             low = _BOUNDS[bucket - 1] if bucket else 0
-            return (low + (wanted - below) / count * (_BOUNDS[bucket] - low)) / 1e9
+            return (low + (wanted_100 / 100 - below) / count * (_BOUNDS[bucket] - low)) / 1e9
         below += count
     return float("nan")
 

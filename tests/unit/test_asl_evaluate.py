@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from tocsin.model.asl import buckets
 from tocsin.model.asl.errors import AslError, AslLimitError
 from tocsin.model.asl.evaluate import evaluate
 from tocsin.model.asl.lines import Lines
@@ -155,6 +156,14 @@ def test_topk_with_others() -> None:
     lines = run("name,a,:eq,:sum,(,device,),:by,max,1,:topk-others-sum", data, 1)
     assert [h.tags["device"] for h in lines.heads] == ["--others--", "web"]
     np.testing.assert_allclose(lines.values, [[4], [5]])
+
+
+def test_a_percentile_at_a_bucket_s_bound_stays_there() -> None:
+    """Half of the counts lie in the lower bucket: the median is its bound, however the rates' sum is rounded."""
+    used = np.array([100, 140])
+    counts = np.array([[k / 60 + k / 180 for k in range(1, 400)]] * 2)
+    bound = float(buckets.BOUNDS[100])
+    assert buckets.percentiles(used, counts / 3 * 0.7, np.array([50.0]))[0] == pytest.approx(bound, rel=1e-6)
 
 
 def test_percentiles_from_bucket_counts() -> None:

@@ -17,6 +17,8 @@ BOUNDS: tuple[int, ...] = tuple(int(bound) for bound in ARRAY)
 LAST_BOUND = BOUNDS[-1]
 COUNT = len(BOUNDS)
 _EDGES: npt.NDArray[np.float64] = np.array((0, *BOUNDS), dtype=np.float64)
+_ROUNDING = 1e-9
+"""Percent by which sums of rates miss the share that their whole counts have."""
 
 
 def index_of(value: int) -> int:
@@ -54,7 +56,7 @@ def percentiles(used: npt.NDArray[np.int64], counts: Floats, wanted: Floats) -> 
     columns = np.arange(counts.shape[1])
     out = np.empty((len(wanted), counts.shape[1]))
     for i, p in enumerate(wanted):
-        reached = share >= p
+        reached = share >= p - _ROUNDING
         row = np.argmax(reached, axis=0)
         below, above = _EDGES[used[row]], _EDGES[used[row] + 1]
         with np.errstate(all="ignore"):
