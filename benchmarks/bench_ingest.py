@@ -103,18 +103,20 @@ def serve(kind: str, listener: socket.socket, folder: str, pipe: Connection) -> 
     """Child process: serve until told, then report CPU seconds and the heartbeats of a log message."""
     settings = IngestSettings()
     log = LocalLog(Path(folder) / "log.sqlite", now_ms, PARTITIONS)
-    app: Any = bare if kind == "bare" else build(log, now_ms, settings)
+    app = build(log, now_ms, settings)
     config = server.config(app, settings)
+    if kind == "bare":
+        config = uvicorn.Config(
+            bare, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
+        )
     server.calm_gc()
-    config.lifespan = "off" if kind == "bare" else "on"
     running = uvicorn.Server(config)
 
     async def main() -> None:
         task = asyncio.get_running_loop().create_task(running.serve(sockets=[listener]))
         while await asyncio.to_thread(pipe.recv) == "cpu":
             usage = resource.getrusage(resource.RUSAGE_SELF)
-            flushes = 0 if kind == "bare" else app.stats.flushes
-            pipe.send((usage.ru_utime + usage.ru_stime, flushes))
+            pipe.send((usage.ru_utime + usage.ru_stime, app.stats.flushes))
         running.should_exit = True
         await task
 

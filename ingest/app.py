@@ -88,6 +88,6 @@ def serve(
     behind: Behind | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
-    app: Any = build(writer, now_ms, settings, fallback, hints, on_stop, behind)
+    app = build(writer, now_ms, settings, fallback, hints, on_stop, behind)
     server.calm_gc()
     server.Server(server.config(app, settings, log_level)).run()

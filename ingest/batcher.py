@@ -45,13 +45,17 @@ LAW_FIELDS: tuple[str, ...] = (
 )  # fmt: skip
 assert len(LAW_FIELDS) == len(LAWS)  # noqa: S101
 
-_DEFECTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+DEFECTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What code that is wrong raises; one request's must not harm another's."""
 _log = logging.getLogger("tocsin.ingest")
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
-    """What one request brings: heartbeats, what was refused of it so far, or ready-made log records."""
+    """What one request brings: heartbeats, what was refused of it so far, or ready-made log records.
+
+    `settled` is called once, on the event loop: with None after the log's ack, else with what went wrong.
+    """
 
     placed: Sequence[Placed] = ()
     heartbeats: int = 0
@@ -59,7 +63,7 @@ class Submission:
     refused: list[Refusal] = field(default_factory=list)
     limited: bool = False
     records: Sequence[tuple[int, bytes]] = ()
-    acked: asyncio.Future[None] | None = None
+    settled: Callable[[TocsinError | None], None] | None = None
 
 
 class Batcher:
@@ -100,17 +104,20 @@ class Batcher:
         return self._writer.partitions
 
     async def submit(self, submission: Submission) -> None:
-        """Return once the log has acked what is left of the submission after the laws; `refused` then is complete.
+        """`take`, and return once it is settled; raises what it was settled with, too."""
+        acked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        Raises `UnavailableError` where nothing may be promised: too much in flight, or no ack; `TocsinError` alone
-        where this very submission cannot be made into records, which is a defect.
-        """
-        self._admit(submission)
-        try:
-            await submission.acked  # type: ignore[misc]
-        finally:
-            self._stats.in_flight_bytes -= submission.size
-            self._stats.in_flight_heartbeats -= submission.heartbeats
+        def settled(error: TocsinError | None) -> None:
+            if acked.done():
+                return
+            if error is None:
+                acked.set_result(None)
+            else:
+                acked.set_exception(error)
+
+        submission.settled = settled
+        self.take(submission)
+        await acked
 
     def refuse(self, reason: str, count: int = 1) -> None:
         """Count a whole body that is refused at once; logged with a later batch."""
@@ -142,7 +149,13 @@ class Batcher:
         if self._executor is not None:
             self._executor.shutdown(wait=False)
 
-    def _admit(self, submission: Submission) -> None:
+    def take(self, submission: Submission) -> None:
+        """Queue a submission. It is settled once the log has acked what is left of it after the laws; `refused` then
+        is complete.
+
+        Raises `UnavailableError` where too much is in flight, and settles with it where there was no ack; with
+        `TocsinError` alone where this very submission cannot be made into records, which is a defect.
+        """
         stats = self._stats
         if self._closing:
             raise UnavailableError("taking heartbeats in: the gateway is shutting down; send them again")
@@ -153,8 +166,6 @@ class Batcher:
             )
         stats.in_flight_bytes += submission.size
         stats.in_flight_heartbeats += submission.heartbeats
-        loop = asyncio.get_running_loop()
-        submission.acked = loop.create_future()
         self._pending.append(submission)
         self._pending_heartbeats += submission.heartbeats
         self._rate_count += submission.heartbeats
@@ -163,7 +174,7 @@ class Batcher:
         if self._pending_heartbeats >= self._settings.batch_heartbeats or not submission.heartbeats:
             self._flush()
         elif self._timer is None or len(self._pending) == 1:
-            self._arm(loop)
+            self._arm(asyncio.get_running_loop())
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -215,13 +226,13 @@ class Batcher:
                 await self._acked(items, loop)
         except TocsinError as error:
             self._loose_refusals.update(loose)
-            _settle(batch, error)
+            self._settle(batch, error)
         except BaseException as error:
             # Requests must not hang whatever happens here; they come again, and the loop reports the defect.
-            _settle(batch, UnavailableError(f"appending heartbeats: {error!r}; send them again"))
+            self._settle(batch, UnavailableError(f"appending heartbeats: {error!r}; send them again"))
             raise
         else:
-            _settle(batch, None)
+            self._settle(batch, None)
         finally:
             self._next()
 
@@ -230,17 +241,27 @@ class Batcher:
         refused_before = [len(submission.refused) for submission in batch]
         try:
             return self._items(batch, loose)
-        except _DEFECTS:
+        except DEFECTS:
             _log.exception("making records of %d requests; each is tried alone", len(batch))
         items: list[tuple[int, bytes]] = []
         for submission, before in zip(batch, refused_before, strict=True):
             del submission.refused[before:]
             try:
                 items += self._items([submission], Counter())
-            except _DEFECTS as error:
+            except DEFECTS as error:
                 _log.exception("making records of one request: a defect, please report it")
-                _settle([submission], TocsinError(f"making log records of a request: {error!r}; please report it"))
+                self._settle([submission], TocsinError(f"making log records of a request: {error!r}; please report it"))
         return items + self._items([], loose)
+
+    def _settle(self, batch: Sequence[Submission], error: TocsinError | None) -> None:
+        stats = self._stats
+        for submission in batch:
+            settled, submission.settled = submission.settled, None
+            if settled is None:
+                continue
+            stats.in_flight_bytes -= submission.size
+            stats.in_flight_heartbeats -= submission.heartbeats
+            settled(error)
 
     async def _acked(self, items: Sequence[tuple[int, bytes]], loop: asyncio.AbstractEventLoop) -> None:
         executor = self._executor
@@ -300,17 +321,6 @@ class Batcher:
             columns, hashes = columns.take(kept), hashes[kept]
         partition = (hashes % np.uint64(self._writer.partitions)).astype(np.int64)
         return [(number, payload) for number, part in split(columns, partition) for payload in payloads(part)]
-
-
-def _settle(batch: Sequence[Submission], error: TocsinError | None) -> None:
-    for submission in batch:
-        future = submission.acked
-        if future is None or future.done():
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
 
 
 def _report(batch: Sequence[Submission], broken: columnar.Int64s) -> None:

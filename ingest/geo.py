@@ -13,6 +13,9 @@ from ingest.body import Headers
 from ingest.settings import IngestSettings
 from tocsin.model.errors import ConfigError
 
+UNIX = "unix"
+"""The peer's name where a request comes by a unix socket."""
+
 
 class Place(NamedTuple):
     """The client's address (never stored), country and network operator; empty where not known."""
@@ -37,7 +40,7 @@ class Geo:
         self._look_up = lru_cache(maxsize=16_384)(self._search)
 
     def place(self, peer: str, headers: Headers) -> Place:
-        """The place of a request that comes from `peer` ("unix" for a unix socket)."""
+        """The place of a request that comes from `peer` (an address, or `UNIX`)."""
         if peer not in self._trusted:
             region, isp = self._look_up(peer) if self._networks else ("", "")
             return Place(peer, region, isp)
