@@ -29,11 +29,12 @@ _TIMED_OUT = frozenset({"ended", "timeouts"})
 
 def servable(family: SeriesFamily) -> bool:
     """Whether raw heartbeats can give the parts of a family: moments of session-minutes they cannot."""
-    return all(part in MEASURES and _is_derivable(MEASURES[part].of) for part in family.parts)
+    return all(map(derivable, family.parts))
 
 
-def _is_derivable(of: object) -> bool:
-    return not isinstance(of, str) or of in BATCH_COLUMNS
+def derivable(part: str) -> bool:
+    """Whether a part is a sum over raw heartbeats."""
+    return part in MEASURES and (not isinstance(of := MEASURES[part].of, str) or of in BATCH_COLUMNS)
 
 
 def read_raw(store: Store, family: SeriesFamily, condition: Query, request: FetchRequest) -> RawLines:
@@ -93,15 +94,23 @@ def _aggregate(
 
 def _amounts(
     family: SeriesFamily,
-    numbers: dict[str, npt.NDArray[np.int64]],
+    numbers: Mapping[str, npt.NDArray[np.int64]],
     kinds: npt.NDArray[np.str_],
     weight: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
+    weights = np.ones_like(weight) if family.is_max else weight
     total = np.zeros(len(kinds), dtype=np.float64)
     for part in family.parts:
-        measure = MEASURES[part]
-        values = measure.values(numbers).astype(np.float64)
-        heartbeat = kinds == "unique"
-        counted = heartbeat | np.full(len(kinds), part in _TIMED_OUT)
-        total += np.where(counted, values * (1 if family.is_max else weight), 0.0)
+        total += part_amounts(part, numbers, kinds, weights)
     return total
+
+
+def part_amounts(
+    part: str,
+    numbers: Mapping[str, npt.NDArray[np.int64]],
+    kinds: npt.NDArray[np.str_],
+    weight: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float64]:
+    """What each raw row adds to a part, in the part's unit: shape (rows,)."""
+    counted = (kinds == "unique") | (part in _TIMED_OUT)
+    return np.where(counted, MEASURES[part].values(numbers).astype(np.float64) * weight, 0.0)

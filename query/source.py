@@ -39,7 +39,7 @@ _WATERMARK_WINDOW_MS = 2 * DAY
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class Plan:
     """Families to be read with one condition over the keys that it and the grouping name."""
 
     families: tuple[SeriesFamily, ...]
@@ -71,7 +71,7 @@ class StoreSource(StoreTags):
     def fetch(self, request: FetchRequest) -> Fetched:
         """Answer one data expression."""
         notices: list[str] = []
-        wanted = self._wanted(request)
+        wanted = self.plans(request)
         parts = [part for plan in _batched(wanted, request) for part in self._read(plan, request, notices)]
         if not _only_catalogue(request.query):
             parts.append(self._published_series.read(request.query, request))
@@ -81,7 +81,7 @@ class StoreSource(StoreTags):
             notices.append(f"points from {_clock(incomplete)} on are not complete yet")
         return Fetched(lines, tuple(dict.fromkeys(notices)), incomplete)
 
-    def _wanted(self, request: FetchRequest) -> list[_Read]:
+    def plans(self, request: FetchRequest) -> list[Plan]:
         """Which families a request takes, with the cube that serves and what is left of the query."""
         wanted = []
         for family in FAMILIES:
@@ -93,10 +93,10 @@ class StoreSource(StoreTags):
             if "percentile" in all_keys(condition):
                 raise AslError("percentile buckets of heartbeats can be grouped by, but not be a condition of a query")
             keys = (all_keys(condition) | frozenset(request.by or ())) & _COLUMNS
-            wanted.append(_Read((family,), condition, keys, smallest_cube(keys, self._cubes)))
+            wanted.append(Plan((family,), condition, keys, smallest_cube(keys, self._cubes)))
         return wanted
 
-    def _read(self, plan: _Read, request: FetchRequest, notices: list[str]) -> list[RawLines]:
+    def _read(self, plan: Plan, request: FetchRequest, notices: list[str]) -> list[RawLines]:
         cube = plan.cube
         if cube is not None:
             resolved = without_patterns(plan.condition, lambda key: self._values(cube, key, request))
@@ -109,8 +109,12 @@ class StoreSource(StoreTags):
                 f"{self._raw_ms // DAY} days, do not serve it: declare the cube '{name}' in `cubes`, or use fewer keys"
             )
         notices.append(f"answered from raw heartbeats: no cube has {name}; declaring the cube '{name}' makes it quick")
-        resolved = without_patterns(plan.condition, lambda key: self._raw_values(key, request))
+        resolved = self.raw_condition(plan, request)
         return [read_raw(self._store, family, resolved, request) for family in plan.families]
+
+    def raw_condition(self, plan: Plan, request: FetchRequest) -> Query:
+        """A plan's condition for raw heartbeats of a request's range: patterns are the values that they match."""
+        return without_patterns(plan.condition, lambda key: self._raw_values(key, request))
 
     def _values(self, cube: Cube, key: str, request: FetchRequest) -> list[str]:
         parameters = {
@@ -155,9 +159,9 @@ def _clock(time_ms: int) -> str:
     return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%MZ")
 
 
-def _batched(wanted: Sequence[_Read], request: FetchRequest) -> list[_Read]:
+def _batched(wanted: Sequence[Plan], request: FetchRequest) -> list[Plan]:
     """Families that one read can serve together: same cube and condition, and the store sums all or none of them."""
-    batches: dict[tuple[object, ...], _Read] = {}
+    batches: dict[tuple[object, ...], Plan] = {}
     for plan in wanted:
         family = plan.families[0]
         alone = family.name if family.histogram else ""

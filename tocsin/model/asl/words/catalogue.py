@@ -69,8 +69,8 @@ def ratio(query: Query, definition: Definition) -> SeriesExpr:
 
 
 def formula(definition: Definition) -> str:
-    """A definition for a person: `1000 × (bits_kb) / (media_ms)`."""
-    text = f"({_terms(definition.numerator)}) / ({_terms(definition.denominator)})"
+    """A definition for a person: `1000 × (bits_kb) / (media_ms)`; without a denominator it is a rate by the second."""
+    text = f"({_terms(definition.numerator)}) / ({_terms(definition.denominator) or 's'})"
     if definition.form == "sd":
         text = f"√({text} − (({_terms(definition.mean)}) / ({_terms(definition.denominator)}))²)"
     return text if definition.scale == 1 else f"{definition.scale:g} × {text}"
