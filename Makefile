@@ -91,6 +91,10 @@ bench-ingest: setup ## CPU µs a heartbeat of the gateway, and as a ratio to a b
 bench-jobs bench-alerting bench-probe: setup ## CPU of one stage: counting, an alerting tick, a minute of video
 	$(BIN)/python benchmarks/$(subst -,_,$@).py
 
+.PHONY: bench-query
+bench-query: setup ## CPU ms a graph over 10 million points and over cubes (CHECK=1 fails over Netflix Atlas's figures)
+	$(BIN)/python benchmarks/bench_query.py
+
 .PHONY: bench-line
 bench-line: servers ## CPU µs a heartbeat by stage, both runners (CHECK=1 fails over budget)
 	$(BIN)/python benchmarks/bench_line.py

@@ -8,10 +8,12 @@ averaged; of several points at one time the one that came last counts. Series th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.lines import Floats, Tags
@@ -20,6 +22,7 @@ from tocsin.model.asl.times import DAY, MINUTE
 ON_CHANGE = ("artwork.",)
 """Names with these prefixes are written on change and carried forward."""
 LOOK_BACK_MS = 40 * DAY
+DAY_SLOTS = DAY // MINUTE
 _MERGE = {"gauge": "argMax(v, t)", "sum": "sum(v)", "rate": "avg(v)"}
 _LATEST = "argMax(value, (log_partition, start_offset, ordinal))"
 
@@ -46,7 +49,7 @@ class Published:
 def list_series(store: Store, where: str = "1", parameters: Mapping[str, object] | None = None) -> list[Published]:
     """Every series that has a row for which the condition holds."""
     rows = store.query(
-        f"SELECT series_id, name, any(tags), any(type) FROM series WHERE {where} GROUP BY series_id, name",
+        f"SELECT series_id, name, tags, type FROM series WHERE {where} LIMIT 1 BY name, series_id",
         dict(parameters or {}),
     )
     return [Published(int(i), _all_tags(str(name), _text(tags), str(kind)), str(kind)) for i, name, tags, kind in rows]
@@ -72,14 +75,40 @@ class Cells:
     values: Floats
 
 
-def read_rows(store: Store, name: str, first_slot: int, last_slot: int) -> Cells:
-    """Rows of one name as they are stored, for slots first … last, merged or not."""
-    rows = store.query_columns(
-        f"SELECT series_id, intDiv(ts_ms - 1, {MINUTE}) AS slot, value FROM series WHERE name = {{name:String}}"
-        " AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}",
-        {"name": name, "low": first_slot * MINUTE, "high": (last_slot + 1) * MINUTE},
+@dataclass
+class Day:
+    """One name over one day: `values[i]` is the series `ids[i]`, ids ascending; `stale` slots must be read again."""
+
+    ids: npt.NDArray[np.uint64]
+    values: Floats
+    stale: set[int] = field(default_factory=set)
+
+
+def read_day(store: Store, name: str, day: int) -> Day:
+    """A day (of the epoch) of one name, laid out by the store; slots in which a series has several rows are stale."""
+    first = day * DAY_SLOTS
+    inside = "FROM series WHERE name = {name:String} AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}"
+    bound = {"name": name, "low": first * MINUTE, "high": (first + DAY_SLOTS) * MINUTE}
+    slot = f"intDiv(ts_ms - 1, {MINUTE})"
+    found = store.query_arrow(
+        f"SELECT series_id, avgResample(0, {DAY_SLOTS}, 1)(value, {slot} % {DAY_SLOTS}) AS day {inside}"
+        " GROUP BY series_id ORDER BY series_id",
+        bound,
     )
-    return _cells(rows)
+    ids, values = np.empty(found.num_rows, np.uint64), np.empty((found.num_rows, DAY_SLOTS))
+    row = 0
+    for batch in found.to_batches():
+        rows = slice(row, row + batch.num_rows)
+        ids[rows], values[rows] = _plain(batch["series_id"]), _plain(batch["day"].flatten()).reshape(-1, DAY_SLOTS)
+        row += batch.num_rows
+    points = store.query(f"SELECT {slot} AS slot, count() {inside} GROUP BY slot", bound)
+    single = (~np.isnan(values)).sum(axis=0)
+    return Day(ids, values, {int(at) for at, count in points if count > single[int(at) - first]})
+
+
+def _plain(numbers: pa.Array) -> npt.NDArray[Any]:
+    """Numbers without nulls as they lie in memory; `to_numpy` would load pandas first."""
+    return np.asarray(np.from_dlpack(numbers))
 
 
 def read_merged(store: Store, name: str, kind: str, first_slot: int, last_slot: int) -> Cells:

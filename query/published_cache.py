@@ -10,19 +10,19 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from query.cells import RawLines
 from query.published import (
+    DAY_SLOTS,
     Cells,
+    Day,
     Published,
     carry_forward,
     list_series,
+    read_day,
     read_merged,
-    read_rows,
     values_before,
 )
 from tocsin.adapters.store.port import Store
@@ -32,20 +32,12 @@ from tocsin.model.asl.query_expr import Query
 from tocsin.model.asl.source import FetchRequest
 from tocsin.model.asl.times import MINUTE, SECOND
 
-BLOCK = 1_440
 KEPT_POINTS_MAX = 40_000_000
 """Points (8 bytes each) that are kept; the longest unused day goes first."""
 REFRESH_MS = SECOND
 _MERGE_ALL_SHARE = 0.01
-
-
-@dataclass
-class _Day:
-    """One name over one day: `values[i]` is the series `ids[i]`, ids ascending; `stale` slots must be read again."""
-
-    ids: npt.NDArray[np.uint64]
-    values: Floats
-    stale: set[int] = field(default_factory=set)
+_CLOCK_STEPS_DAYS = 1
+"""The days of append may step back by this: rows that are new lie no further before the newest day seen."""
 
 
 class PublishedCache:
@@ -53,9 +45,10 @@ class PublishedCache:
 
     def __init__(self, store: Store, now_ms: Callable[[], int], kept_points_max: int = KEPT_POINTS_MAX) -> None:
         self._store, self._now_ms, self._kept_max = store, now_ms, kept_points_max
-        self._days: OrderedDict[tuple[str, int], _Day] = OrderedDict()
+        self._days: OrderedDict[tuple[str, int], Day] = OrderedDict()
         self._series: dict[str, dict[int, Published]] = {}
         self._seen: dict[int, int] = {}
+        self._seen_day = 0
         self._checked_ms: int | None = None
         self._lock = threading.RLock()
 
@@ -101,17 +94,17 @@ class PublishedCache:
     def _copy(self, series: Sequence[Published], first: int, out: Floats) -> None:
         """Write the values of series of one name, ascending by id, for the slots from `first` on."""
         last = first + out.shape[1] - 1
-        self._load_missing(series[0].name, first // BLOCK, last // BLOCK)
+        self._load_missing(series[0].name, first // DAY_SLOTS, last // DAY_SLOTS)
         ids = np.array([s.series_id for s in series], dtype=np.uint64)
-        for block in range(first // BLOCK, last // BLOCK + 1):
-            low, high = max(first, block * BLOCK), min(last, block * BLOCK + BLOCK - 1)
+        for block in range(first // DAY_SLOTS, last // DAY_SLOTS + 1):
+            low, high = max(first, block * DAY_SLOTS), min(last, block * DAY_SLOTS + DAY_SLOTS - 1)
             target = out[:, low - first : high - first + 1]
             day = self._days[series[0].name, block]
             self._days.move_to_end((series[0].name, block))
             rows = np.searchsorted(day.ids, ids)
             inside = rows < len(day.ids)
             inside[inside] = day.ids[rows[inside]] == ids[inside]
-            part = day.values[:, low - block * BLOCK : high - block * BLOCK + 1]
+            part = day.values[:, low - block * DAY_SLOTS : high - block * DAY_SLOTS + 1]
             if inside.all() and len(ids) == len(day.ids):
                 target[...] = part
             else:
@@ -120,45 +113,25 @@ class PublishedCache:
         self._evict()
 
     def _load_missing(self, name: str, first: int, last: int) -> None:
-        missing = [b for b in range(first, last + 1) if (name, b) not in self._days]
-        for low, high in _runs(missing):
-            self._load(name, low, high)
         for block in range(first, last + 1):
-            day = self._days[name, block]
+            day = self._days.get((name, block))
+            if day is None:
+                day = self._days[name, block] = read_day(self._store, name, block)
+                if len(day.stale) > _MERGE_ALL_SHARE * DAY_SLOTS:
+                    day.stale = set(range(block * DAY_SLOTS, (block + 1) * DAY_SLOTS))
             for low, high in _runs(sorted(day.stale)):
                 self._reread(name, day, block, low, high)
             day.stale.clear()
 
-    def _load(self, name: str, first: int, last: int) -> None:
-        """Read whole days of a name."""
-        slots = (last - first + 1) * BLOCK
-        cells = read_rows(self._store, name, first * BLOCK, (last + 1) * BLOCK - 1)
-        ids, rows = _dense(cells.ids)
-        flat = rows * slots + (cells.slots - first * BLOCK)
-        values = np.full(len(ids) * slots, np.nan)
-        values[flat] = cells.values
-        counts = np.bincount(flat, minlength=len(values)) if len(flat) else np.zeros(len(values), np.int64)
-        matrix = values.reshape(len(ids), slots)
-        several = np.flatnonzero((counts.reshape(len(ids), slots) > 1).any(axis=0)) if len(ids) else np.empty(0, int)
-        for i in range(last - first + 1):
-            block = matrix[:, i * BLOCK : (i + 1) * BLOCK]
-            used = ~np.isnan(block).all(axis=1) if len(ids) else np.empty(0, bool)
-            day = _Day(ids[used], np.ascontiguousarray(block[used]))
-            merged = {int(s) + first * BLOCK for s in several if i * BLOCK <= s < (i + 1) * BLOCK}
-            if len(merged) > _MERGE_ALL_SHARE * BLOCK:
-                merged = set(range((first + i) * BLOCK, (first + i + 1) * BLOCK))
-            day.stale |= merged
-            self._days[name, first + i] = day
-
-    def _reread(self, name: str, day: _Day, block: int, low: int, high: int) -> None:
+    def _reread(self, name: str, day: Day, block: int, low: int, high: int) -> None:
         """Read some slots again, merged by the store."""
         kinds = sorted({s.kind for s in self._series.get(name, {}).values()})
         parts = [read_merged(self._store, name, kind, low, high) for kind in kinds]
-        day.values[:, low - block * BLOCK : high - block * BLOCK + 1] = np.nan
+        day.values[:, low - block * DAY_SLOTS : high - block * DAY_SLOTS + 1] = np.nan
         for cells in parts:
             _add_series(day, cells)
             rows = np.searchsorted(day.ids, cells.ids)
-            day.values[rows, cells.slots - block * BLOCK] = cells.values
+            day.values[rows, cells.slots - block * DAY_SLOTS] = cells.values
 
     def _evict(self) -> None:
         total = sum(day.values.size for day in self._days.values())
@@ -172,23 +145,28 @@ class PublishedCache:
         if self._checked_ms is not None and 0 <= now - self._checked_ms < REFRESH_MS:
             return
         self._checked_ms = now
-        places = self._store.query("SELECT log_partition, max(start_offset) FROM series GROUP BY log_partition")
-        newest = {int(partition): int(offset) for partition, offset in places}
+        places = self._store.query(
+            "SELECT log_partition, max(start_offset), toInt64(max(append_day)) FROM series"
+            f" WHERE append_day >= toDate({self._seen_day}) GROUP BY log_partition"
+        )
+        newest = self._seen | {int(partition): int(offset) for partition, offset, _ in places}
         ranges = [(p, self._seen.get(p, -1), n) for p, n in newest.items() if n > self._seen.get(p, -1)]
         if not ranges:
             return
         where = " OR ".join(
             f"(log_partition = {p} AND start_offset > {low} AND start_offset <= {high})" for p, low, high in ranges
         )
-        for one in list_series(self._store, f"({where})"):
+        where = f"append_day >= toDate({self._seen_day}) AND ({where})"
+        for one in list_series(self._store, where):
             self._series.setdefault(one.name, {})[one.series_id] = one
         if self._days:
             changed = f"SELECT DISTINCT name, intDiv(ts_ms - 1, {MINUTE}) FROM series WHERE {where}"
             for name, slot in self._store.query(changed):
-                day = self._days.get((str(name), int(slot) // BLOCK))
+                day = self._days.get((str(name), int(slot) // DAY_SLOTS))
                 if day is not None:
                     day.stale.add(int(slot))
         self._seen = newest
+        self._seen_day = max(0, max(int(day) for *_, day in places) - _CLOCK_STEPS_DAYS)
 
 
 def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -202,22 +180,12 @@ def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
     return runs
 
 
-def _dense(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Distinct ids ascending, and the position of each id among them; rows of one series mostly follow each other."""
-    if not len(ids):
-        return ids, np.empty(0, np.int64)
-    starts = np.concatenate([[0], np.flatnonzero(ids[1:] != ids[:-1]) + 1])
-    distinct, of_run = np.unique(ids[starts], return_inverse=True)
-    lengths = np.diff(np.concatenate([starts, [len(ids)]]))
-    return distinct, np.repeat(of_run, lengths).astype(np.int64)
-
-
-def _add_series(day: _Day, cells: Cells) -> None:
+def _add_series(day: Day, cells: Cells) -> None:
     """Make room for series that a day does not have yet."""
     new = np.setdiff1d(cells.ids, day.ids)
     if not len(new):
         return
     ids = np.union1d(day.ids, new)
-    values = np.full((len(ids), BLOCK), np.nan)
+    values = np.full((len(ids), DAY_SLOTS), np.nan)
     values[np.searchsorted(ids, day.ids)] = day.values
     day.ids, day.values = ids, values
