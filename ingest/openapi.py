@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ingest import gateway, publish
-from ingest.formats import atlas
+from ingest.formats import atlas, smile
 from tocsin.model.heartbeat import Envelope
 
 _TEMPLATE = "#/components/schemas/{name}"
@@ -43,6 +43,14 @@ def _answer() -> dict[str, Any]:
 
 def _query(name: str, text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "description": text, "schema": {"type": "string"}}
+
+
+def _idempotency_key() -> dict[str, Any]:
+    text = "names this request: points that come again under it are dropped"
+    return {
+        "name": "Idempotency-Key", "in": "header", "required": False, "description": text,
+        "schema": {"type": "string", "maxLength": publish.IDEMPOTENCY_KEY_MAX},
+    }  # fmt: skip
 
 
 def _heartbeats() -> dict[str, Any]:
@@ -95,7 +103,9 @@ def install(api: FastAPI) -> None:
             document["paths"][gateway.PATH] = _heartbeats()
             payload = {"$ref": _TEMPLATE.format(name="Payload")}
             post = document["paths"][publish.PATH]["post"]
-            post["requestBody"] = {"required": True, "content": _json(payload)}
+            smile_body = {smile.CONTENT_TYPE.decode(): {"schema": payload}}
+            post["requestBody"] = {"required": True, "content": {**_json(payload), **smile_body}}
+            post["parameters"] = [_idempotency_key()]
             post["responses"] = {
                 "200": {"description": "All points are in the log"},
                 "202": {"description": "Some points are in the log; the body says why others are not"},

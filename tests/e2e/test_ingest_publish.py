@@ -56,7 +56,7 @@ def test_gauges_are_in_the_log_when_200_comes(gateway: Serving) -> None:
     assert sorted(stored(gateway), key=str) == [
         ("artwork.missing", {"app": "artwork", "title": "t1"}, "gauge", NOW_MS, 1.0),
         ("artwork.missing", {"app": "artwork", "title": "t2"}, "gauge", NOW_MS, 0.0),
-        ("cpu_use", {"app": "artwork"}, "rate", NOW_MS - 1_000, 2.0),
+        ("cpu use", {"app": "artwork"}, "rate", NOW_MS - 1_000, 2.0),
     ]
 
 
