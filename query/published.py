@@ -1,8 +1,7 @@
 """Published series: what services, the artwork checker and the probe send, read from the table `series`.
 
-Several points of one series in one minute merge by their type: of a gauge the last is kept, amounts are summed, rates
-averaged; of several points at one time the one that came last counts. Series that are written on change only
-(`artwork.`) keep their last value until the next.
+Several points of one series in one minute merge by their type (`query.merging`). Series that are written on change
+only (`artwork.`) keep their last value until the next.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from query.merging import REACH_SLOTS, Cells, merge
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.lines import Floats, Tags
 from tocsin.model.asl.times import DAY, MINUTE
@@ -23,8 +23,9 @@ ON_CHANGE = ("artwork.",)
 """Names with these prefixes are written on change and carried forward."""
 LOOK_BACK_MS = 40 * DAY
 DAY_SLOTS = DAY // MINUTE
-_MERGE = {"gauge": "argMax(v, t)", "sum": "sum(v)", "rate": "avg(v)"}
-_LATEST = "argMax(value, (log_partition, start_offset, ordinal))"
+_SLOT = f"intDiv(ts_ms - 1, {MINUTE})"
+WEIGHED = f"type = 'counter' OR (type = 'rate' AND ts_ms % {MINUTE} != 0)"
+"""Rows that tell on other slots than their own, at most `REACH_SLOTS` away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +67,6 @@ def _text(tags: object) -> dict[str, str]:
     return {str(k): str(v) for k, v in pairs}
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
-    """Values by series and slot; slot s holds points in (s, s + 1] minutes of the epoch. Arrays of one length."""
-
-    ids: npt.NDArray[np.uint64]
-    slots: npt.NDArray[np.int64]
-    values: Floats
-
-
 @dataclass
 class Day:
     """One name over one day: `values[i]` is the series `ids[i]`, ids ascending; `stale` slots must be read again."""
@@ -85,13 +77,12 @@ class Day:
 
 
 def read_day(store: Store, name: str, day: int) -> Day:
-    """A day (of the epoch) of one name, laid out by the store; slots in which a series has several rows are stale."""
+    """A day (of the epoch) of one name, laid out by the store; slots that need `query.merging` are stale."""
     first = day * DAY_SLOTS
     inside = "FROM series WHERE name = {name:String} AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}"
     bound = {"name": name, "low": first * MINUTE, "high": (first + DAY_SLOTS) * MINUTE}
-    slot = f"intDiv(ts_ms - 1, {MINUTE})"
     found = store.query_arrow(
-        f"SELECT series_id, avgResample(0, {DAY_SLOTS}, 1)(value, {slot} % {DAY_SLOTS}) AS day {inside}"
+        f"SELECT series_id, avgResample(0, {DAY_SLOTS}, 1)(value, {_SLOT} % {DAY_SLOTS}) AS day {inside}"
         " GROUP BY series_id ORDER BY series_id",
         bound,
     )
@@ -101,9 +92,19 @@ def read_day(store: Store, name: str, day: int) -> Day:
         rows = slice(row, row + batch.num_rows)
         ids[rows], values[rows] = _plain(batch["series_id"]), _plain(batch["day"].flatten()).reshape(-1, DAY_SLOTS)
         row += batch.num_rows
-    points = store.query(f"SELECT {slot} AS slot, count() {inside} GROUP BY slot", bound)
+    points = store.query(
+        f"SELECT {_SLOT} - {first} AS slot, count(), countIf({WEIGHED}) {inside} GROUP BY slot",
+        bound | {"high": (first + DAY_SLOTS + REACH_SLOTS) * MINUTE},
+    )
     single = (~np.isnan(values)).sum(axis=0)
-    return Day(ids, values, {int(at) for at, count in points if count > single[int(at) - first]})
+    stale = {slot for slot, count, _ in points if slot < DAY_SLOTS and count > single[slot]}
+    stale |= {near for slot, _, weighed in points if weighed for near in reach(slot) if 0 <= near < DAY_SLOTS}
+    return Day(ids, values, {first + slot for slot in stale})
+
+
+def reach(slot: int) -> range:
+    """The slots that a row of `WEIGHED` may tell on."""
+    return range(slot - REACH_SLOTS, slot + REACH_SLOTS + 1)
 
 
 def _plain(numbers: pa.Array) -> npt.NDArray[Any]:
@@ -112,24 +113,20 @@ def _plain(numbers: pa.Array) -> npt.NDArray[Any]:
 
 
 def read_merged(store: Store, name: str, kind: str, first_slot: int, last_slot: int) -> Cells:
-    """Values of the series of one name and type, each minute merged by the store."""
-    inner = "sum(value)" if kind == "sum" else _LATEST
+    """Values of the series of one name and type, by slot."""
     rows = store.query_columns(
-        f"SELECT series_id, intDiv(t - 1, {MINUTE}) AS slot, {_MERGE.get(kind, _MERGE['gauge'])} AS value"
-        f" FROM (SELECT series_id, ts_ms AS t, {inner} AS v FROM series WHERE name = {{name:String}}"
-        " AND type = {kind:String} AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64} GROUP BY series_id, t)"
-        " GROUP BY series_id, slot",
-        {"name": name, "kind": kind, "low": first_slot * MINUTE, "high": (last_slot + 1) * MINUTE},
-    )
-    return _cells(rows)
-
-
-def _cells(rows: Mapping[str, Sequence[object]]) -> Cells:
-    return Cells(
-        np.asarray(rows["series_id"], dtype=np.uint64),
-        np.asarray(rows["slot"], dtype=np.int64),
-        np.asarray(rows["value"], dtype=np.float64),
-    )
+        "SELECT series_id, ts_ms, value FROM series WHERE name = {name:String} AND type = {kind:String}"
+        " AND ts_ms > {low:Int64} AND ts_ms <= {high:Int64}"
+        " ORDER BY series_id, ts_ms, log_partition, start_offset, ordinal",
+        {
+            "name": name, "kind": kind,
+            "low": (first_slot - REACH_SLOTS) * MINUTE, "high": (last_slot + 1 + REACH_SLOTS) * MINUTE,
+        },
+    )  # fmt: skip
+    ids = np.asarray(rows["series_id"], dtype=np.uint64)
+    merged = merge(kind, ids, np.asarray(rows["ts_ms"], dtype=np.int64), np.asarray(rows["value"], dtype=np.float64))
+    inside = (merged.slots >= first_slot) & (merged.slots <= last_slot)
+    return Cells(merged.ids[inside], merged.slots[inside], merged.values[inside])
 
 
 def values_before(store: Store, names: Sequence[str], ids: Sequence[int], first_ms: int) -> dict[int, float]:

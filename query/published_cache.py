@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from query.cells import RawLines
+from query.merging import Cells
 from query.published import (
     DAY_SLOTS,
-    Cells,
+    WEIGHED,
     Day,
     Published,
     carry_forward,
     list_series,
+    reach,
     read_day,
     read_merged,
     values_before,
@@ -160,11 +162,12 @@ class PublishedCache:
         for one in list_series(self._store, where):
             self._series.setdefault(one.name, {})[one.series_id] = one
         if self._days:
-            changed = f"SELECT DISTINCT name, intDiv(ts_ms - 1, {MINUTE}) FROM series WHERE {where}"
-            for name, slot in self._store.query(changed):
-                day = self._days.get((str(name), int(slot) // DAY_SLOTS))
-                if day is not None:
-                    day.stale.add(int(slot))
+            changed = f"SELECT DISTINCT name, intDiv(ts_ms - 1, {MINUTE}), {WEIGHED} FROM series WHERE {where}"
+            for name, slot, weighed in self._store.query(changed):
+                for near in reach(int(slot)) if weighed else (int(slot),):
+                    day = self._days.get((str(name), near // DAY_SLOTS))
+                    if day is not None:
+                        day.stale.add(near)
         self._seen = newest
         self._seen_day = max(0, max(int(day) for *_, day in places) - _CLOCK_STEPS_DAYS)
 
