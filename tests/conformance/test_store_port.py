@@ -22,8 +22,8 @@ import pytest
 from tests.jobs_runner import KEEP_DAYS
 from tests.jobs_world import cells_of, count_all, log_of, sent_heartbeats
 from tocsin.adapters.store.clickhouse import ClickHouseStore
-from tocsin.adapters.store.port import Store
-from tocsin.model.errors import InputError, UnavailableError
+from tocsin.adapters.store.port import QueryLimits, Store
+from tocsin.model.errors import InputError, LimitExceededError, UnavailableError
 from tocsin.model.tables import TABLES, merge_expressions
 
 _OFFSETS = itertools.count(1_000)
@@ -142,6 +142,17 @@ def test_results_come_as_rows_columns_or_arrow(store: Store) -> None:
     assert isinstance(columns["n"], np.ndarray)
     assert (columns["n"].tolist(), columns["s"], columns["half"][1]) == ([0, 1, 2], ["0", "1", "2"], 0.5)
     assert store.query_arrow(sql).column("s").to_pylist() == ["0", "1", "2"]
+
+
+def test_a_query_past_a_limit_leaves_nothing_behind(store: Store) -> None:
+    """It had begun to answer when it was ended; the next query has its own answer, and the store can be written to."""
+    for limits in (QueryLimits(0.1, 1 << 28, 10), QueryLimits(10.0, 1 << 28, 10), QueryLimits(10.0, 1 << 24, 10**6)):
+        with pytest.raises(LimitExceededError):
+            store.query_limited("SELECT * FROM numbers(1000000000000) WHERE sipHash64(number) % 3 = 0", {}, limits)
+        assert store.query("SELECT 'mine'") == [("mine",)]
+    offset = next(_OFFSETS)
+    store.insert("series", _points(offset, 1))
+    assert _count(store, offset) == 1
 
 
 def test_times_are_utc(store: Store) -> None:

@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 from alerting.engine import Flag
 from artwork.api import router as artwork_router
 from dashboard.routes import router as dashboard_router
+from query.analysts import router as analysts_router
 from query.api import router as query_router
 from query.deps import QueryDeps
 from query.source import StoreSource
@@ -107,6 +108,7 @@ class Core:
         yield metrics_router(self)
         if "query" in self._parts:
             yield query_router(QueryDeps(self.source, self.source, now_ms))
+            yield analysts_router(self.store)
             yield artwork_router(self.store, now_ms)
             yield dashboard_router()
         if self.alerts is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 
 class TocsinError(Exception):
     """Base of every error that Tocsin raises on purpose."""
@@ -9,6 +11,14 @@ class TocsinError(Exception):
 
 class InputError(TocsinError):
     """The caller sent something that cannot be used; nothing was stored. Answered as HTTP 4xx, exit status 2."""
+
+
+class LimitExceededError(InputError):
+    """A query needed more than it may have: `limit` says of what."""
+
+    def __init__(self, message: str, limit: Literal["time", "memory", "rows"]) -> None:
+        super().__init__(message)
+        self.limit = limit
 
 
 class ConfigError(InputError):

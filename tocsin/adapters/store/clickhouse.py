@@ -15,10 +15,10 @@ from typing import Any
 
 import clickhouse_connect
 import pyarrow as pa
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
-from tocsin.adapters.store.port import Parameters
-from tocsin.model.errors import InputError, UnavailableError
+from tocsin.adapters.store.port import Parameters, QueryLimits, TypedResult
+from tocsin.model.errors import InputError, LimitExceededError, TocsinError, UnavailableError
 from tocsin.model.tables import TABLES
 
 ROWS_PER_BLOCK_MAX = 4_000_000
@@ -30,6 +30,7 @@ _INSERT_SETTINGS: dict[str, Any] = {
     "min_insert_block_size_bytes": 0,
 }
 _FAULTS_OF_THE_CALLER = ("SYNTAX_ERROR", "UNKNOWN_", "ILLEGAL_", "TYPE_MISMATCH", "BAD_ARGUMENTS", "NO_COMMON_TYPE")
+_FAULTS_OF_THE_ENGINE = ("(total)", "TOO_MANY_SIMULTANEOUS", "NETWORK_ERROR", "NOT_ENOUGH_SPACE", "SERVER_OVERLOADED")
 
 
 class ClickHouseStore:
@@ -78,6 +79,25 @@ class ClickHouseStore:
         with self._lock, self._errors("querying", sql):
             return self._client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
 
+    def query_limited(self, sql: str, parameters: Parameters, limits: QueryLimits) -> TypedResult:
+        """DESCRIBE takes nothing but a SELECT, and gives the types. Settings ride in the statement: the embedded client
+        would SET them for its one session, and could not take back `readonly`. `final` merges rows that replace one
+        another."""
+        clause = (
+            f"SETTINGS readonly = 2, final = 1, result_overflow_mode = 'throw', max_execution_time = {limits.time_s},"
+            f" max_memory_usage = {limits.memory_bytes}, max_result_bytes = {limits.memory_bytes},"
+            f" max_result_rows = {limits.rows}, output_format_arrow_string_as_string = 1"
+        )
+        bound = dict(parameters)
+        with self._lock, self._errors("querying"):
+            try:
+                columns = self._client.query(f"DESCRIBE ({sql}\n)", parameters=bound).result_rows
+                found = self._client.raw_query(f"{sql}\nFORMAT ArrowStream {clause}", parameters=bound)
+            except DatabaseError as error:
+                raise _limited_error(str(error), limits) from error
+        types = tuple(str(column[1]) for column in columns)
+        return TypedResult(types, _with_times(pa.ipc.open_stream(found).read_all(), types))
+
     def command(self, sql: str, parameters: Parameters | None = None) -> None:
         """Run a statement without a result."""
         with self._lock, self._errors("running a statement on", sql):
@@ -93,13 +113,46 @@ class ClickHouseStore:
         began_s = time.thread_time()
         try:
             yield
-        except (ClickHouseError, OSError) as error:
+        except (ClickHouseError, OSError, TocsinError) as error:
+            if self._embedded and not dsn_only:
+                self._discard_left_over()
+            if isinstance(error, TocsinError):
+                raise
             text = str(error)
             if not dsn_only and sql and any(f"({name}" in text or name in text for name in _FAULTS_OF_THE_CALLER):
                 raise InputError(f"{doing} the store: {text.splitlines()[0]}") from error
             raise UnavailableError(f"{doing} the store {self._where}: {text[:500]}") from error
         finally:
             self.cpu_s[threading.current_thread().name] += time.thread_time() - began_s
+
+    def _discard_left_over(self) -> None:
+        """What an embedded query had written when it failed comes before the answer of the next one: take it off."""
+        with contextlib.suppress(ClickHouseError):
+            self._client.raw_query("SELECT 1")
+
+
+def _limited_error(text: str, limits: QueryLimits) -> TocsinError:
+    """Whose fault it is that the engine refused a reader's statement."""
+    if any(sign in text for sign in _FAULTS_OF_THE_ENGINE):
+        return UnavailableError(f"querying the store: {text[:500]}")
+    if "TIMEOUT_EXCEEDED" in text:
+        return LimitExceededError(f"the query takes longer than {limits.time_s:g} s", "time")
+    if "TOO_MANY_ROWS_OR_BYTES" in text and "max rows" in text:
+        return LimitExceededError(f"the result has more than {limits.rows} rows", "rows")
+    if "MEMORY_LIMIT_EXCEEDED" in text or "TOO_MANY_ROWS_OR_BYTES" in text:
+        return LimitExceededError(f"the query needs more than {limits.memory_bytes >> 20} MiB of memory", "memory")
+    return InputError(f"querying the store: {text.splitlines()[0]}")
+
+
+def _with_times(table: pa.Table, types: Sequence[str]) -> pa.Table:
+    """DateTime columns, which come as seconds in UInt32, as UTC timestamps."""
+    for at, kind in enumerate(types):
+        inner = kind.replace("LowCardinality(", "").replace("Nullable(", "")
+        column = table.column(at)
+        if inner.startswith("DateTime") and pa.types.is_uint32(column.type):
+            times = column.cast(pa.int64()).cast(pa.timestamp("s", "UTC"))
+            table = table.set_column(at, table.field(at).with_type(times.type), times)
+    return table
 
 
 def _is_text(kind: pa.DataType) -> bool:

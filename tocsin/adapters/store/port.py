@@ -7,16 +7,35 @@ Laws, asserted by one suite over every adapter:
 2. A second insert into the same table with a token already seen stores nothing.
 3. `query` sees every insert that returned before it.
 4. Values are bound (`{name:Type}` in the SQL), never pasted.
+5. `query_limited` changes nothing, sees rows that replace one another once, and ends soon after it passes a limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """What one query may take: seconds, bytes of the engine's memory (and of the result), rows of the result."""
+
+    time_s: float
+    memory_bytes: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class TypedResult:
+    """A result with the engine's own type of each column, in order; DateTime columns are UTC timestamps."""
+
+    types: tuple[str, ...]
+    table: pa.Table
 
 
 class Store(Protocol):
@@ -36,6 +55,13 @@ class Store(Protocol):
 
     def query_arrow(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """The result as Arrow."""
+        ...
+
+    def query_limited(self, sql: str, parameters: Parameters, limits: QueryLimits) -> TypedResult:
+        """Answer a reader's own SELECT: read-only and within `limits`.
+
+        Raises `LimitExceededError` past a limit and `InputError` for whatever else is wrong with the statement.
+        """
         ...
 
     def command(self, sql: str, parameters: Parameters | None = None) -> None:
