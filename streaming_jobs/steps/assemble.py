@@ -93,7 +93,7 @@ def arrow_rows(
         partition, bucket.start_offset, bucket.end_offset, bucket.append_ms, bucket.last_append_ms,
         raw.heartbeats(partition, bucket, rows, tag_sets),
         delta_rows.deltas(partition, bucket, summed.cells, summed.counts, tag_sets, summed.errors),
-        raw.series(partition, bucket, contents.points),
+        raw.series(partition, bucket, [batch for _, batch in contents.points]),
         raw.quarantine(partition, bucket, contents.unreadable),
         summed.counts,
     )  # fmt: skip
@@ -118,7 +118,8 @@ def _ledger(contents: Contents, counted: Counted) -> dict[str, int]:
         "future": int(kinds[lateness.FUTURE]),
         "quarantined": len(contents.unreadable),
         "refused": contents.refused,
-        "points": sum(len(batch) for batch in contents.points),
+        "points": sum(len(batch) for _, batch in contents.points),
+        "points_repeated": contents.points_repeated,
     }
 
 
@@ -132,6 +133,7 @@ def _raw_rows(
     ended_kinds = np.where(signs > 0, ROW_KINDS.index("timeout"), ROW_KINDS.index("resumed"))
     zeros = np.zeros(over, np.int64)
     numbers = {name: np.concatenate([column, zeros]) for name, column in taken(counted.numbers, kept).items()}
+    numbers["sample_k"][len(kept) :] = np.concatenate([ending.sample_k for ending in endings])
     event_ms = numbers["ts_ms"][: len(kept)] + numbers["shift_ms"][: len(kept)]
     ids = counted.session_ids if len(kept) == len(counted.kinds) else [counted.session_ids[i] for i in kept.tolist()]
     return raw.RawRows(

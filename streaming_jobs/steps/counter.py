@@ -12,6 +12,7 @@ from streaming_jobs.steps import lateness
 from streaming_jobs.steps.assemble import Counted, assemble, taken
 from streaming_jobs.steps.bucketing import Bucket
 from streaming_jobs.steps.compiled import Bools, Int64s
+from streaming_jobs.steps.copies import Copies
 from streaming_jobs.steps.cubes import CubeSlices
 from streaming_jobs.steps.dedup import Dedup
 from streaming_jobs.steps.expected import Expected
@@ -43,6 +44,7 @@ class Counter:
         self._slots = Slots(settings)
         self._dedup = Dedup()
         self._stragglers = Stragglers(settings)
+        self._point_messages = Copies(settings)
         self._session_minutes = SessionMinutes()
         self._expected = Expected()
         self._timeouts = Timeouts(settings)
@@ -63,6 +65,7 @@ class Counter:
         the slack; `emit` False while state is being re-read: then nothing is handed out."""
         contents = read(bucket)
         self._expire(clock_ms)
+        self._drop_repeated_points(contents)
         counted, back = self._count_heartbeats(contents)
         endings = (back, self._timeouts.end_of_bucket(bucket.last_append_ms))
         output = None
@@ -78,6 +81,7 @@ class Counter:
 
     def _expire(self, clock_ms: int) -> None:
         self._stragglers.expire(clock_ms)
+        self._point_messages.expire(clock_ms)
         slots = self._slots.expired(clock_ms)
         if slots:
             self._dedup.expire(slots, self._slots.oldest(clock_ms))
@@ -91,6 +95,15 @@ class Counter:
         self._session_minutes.fit(self._capacity, self._slots.capacity)
         self._expected.fit(self._capacity, self._slots.capacity)
         self._timeouts.fit(self._capacity)
+
+    def _drop_repeated_points(self, contents: Contents) -> None:
+        kept = []
+        for append_ms, batch in contents.points:
+            if batch.message_id and not self._point_messages.is_first(batch.message_id, append_ms):
+                contents.points_repeated += len(batch)
+            else:
+                kept.append((append_ms, batch))
+        contents.points = kept
 
     def _count_heartbeats(self, contents: Contents) -> tuple[Counted, Endings]:
         numbers, append_ms, ids = contents.numbers, contents.append_ms, contents.session_ids

@@ -16,16 +16,11 @@ from streaming_jobs.steps.reading import Unreadable
 from streaming_jobs.steps.settings import MINUTE_MS
 from streaming_jobs.steps.tag_sets import TagSets
 from tocsin.model.heartbeat import BATCH_COLUMNS
-from tocsin.model.points import PointBatch
+from tocsin.model.points import PointBatch, Series
 from tocsin.model.tables import HEARTBEATS, QUARANTINE, ROW_KINDS, SERIES
 from tocsin.model.tags import IDENTITY_KEYS
 
 _MINUTE_S = MINUTE_MS // 1000
-_ARROW_OF: dict[str, pa.DataType] = {
-    "UInt16": pa.uint16(), "UInt64": pa.uint64(), "Int64": pa.int64(), "Float64": pa.float64(), "Date": pa.uint16(),
-    "String": pa.string(), "LowCardinality(String)": pa.string(),
-    "Map(LowCardinality(String), String)": pa.map_(pa.string(), pa.string()),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +69,59 @@ def local_text(values: Texts, codes: Int64s, *, plain: bool = False) -> pa.Array
 
 def series(partition: int, bucket: Bucket, batches: Sequence[PointBatch]) -> pa.Table:
     """The table `series`: one row a published point, numbered within the bucket."""
-    rows: list[tuple[object, ...]] = []
-    day = int(arrow.append_day(bucket.append_ms, 1)[0].as_py())
+    index: dict[int, int] = {}
+    distinct: list[Series] = []
+    parts = [np.zeros(0, np.int64)]
     for batch in batches:
-        known = [(one.name, one.series_id, list(one.tags), one.type) for one in batch.series]
-        for code, ts_ms, value in zip(batch.codes.tolist(), batch.ts_ms.tolist(), batch.values.tolist(), strict=True):
-            name, series_id, tags, kind = known[code]
-            rows.append((partition, bucket.start_offset, day, len(rows), name, series_id, tags, kind, ts_ms, value))
-    return _table(SERIES.columns, rows)
+        for one in batch.series:
+            if index.setdefault(one.series_id, len(distinct)) == len(distinct):
+                distinct.append(one)
+        parts.append(np.array([index[one.series_id] for one in batch.series], np.int64)[batch.codes])
+    codes = np.concatenate(parts)
+    n = len(codes)
+    columns: dict[str, pa.Array] = {
+        "log_partition": pa.array(np.full(n, partition, np.uint16)),
+        "start_offset": pa.array(np.full(n, bucket.start_offset, np.int64)),
+        "append_day": arrow.append_day(bucket.append_ms, n),
+        "ordinal": pa.array(np.arange(n)),
+        "name": _shared_text([one.name for one in distinct], codes),
+        "series_id": pa.array(np.array([one.series_id for one in distinct], np.uint64)[codes]),
+        "tags": _tags(distinct).take(pa.array(codes)),
+        "type": _shared_text([one.type for one in distinct], codes),
+        "ts_ms": pa.array(np.concatenate([np.zeros(0, np.int64), *(batch.ts_ms for batch in batches)])),
+        "value": pa.array(np.concatenate([np.zeros(0), *(batch.values for batch in batches)])),
+    }
+    return pa.table({name: columns[name] for name in SERIES.column_names})
+
+
+def _shared_text(texts: Sequence[str], codes: Int64s) -> pa.Array:
+    """Text of each row as a dictionary; many of `texts` are the same."""
+    position: dict[str, int] = {}
+    of_text = np.array([position.setdefault(text, len(position)) for text in texts], np.int64)
+    return arrow.coded(list(position), of_text[codes])
+
+
+def _tags(distinct: Sequence[Series]) -> pa.MapArray:
+    """The tags of each series."""
+    counts = np.array([len(one.tags) for one in distinct], np.int32)
+    pairs = [pair for one in distinct for pair in one.tags]
+    return pa.MapArray.from_arrays(
+        pa.array(np.concatenate([np.zeros(1, np.int32), np.cumsum(counts, dtype=np.int32)])),
+        pa.array([key for key, _ in pairs], pa.string()),
+        pa.array([value for _, value in pairs], pa.string()),
+    )
 
 
 def quarantine(partition: int, bucket: Bucket, unreadable: Sequence[Unreadable]) -> pa.Table:
     """The table `quarantine`: the bytes of each unreadable message, whole."""
-    day = int(arrow.append_day(bucket.append_ms, 1)[0].as_py())
-    rows = [
-        (partition, bucket.start_offset, one.message.offset, one.message.append_ms, day, one.reason,
-         one.message.payload)
-        for one in unreadable
-    ]  # fmt: skip
-    columns = tuple((name, "Bytes" if name == "payload" else kind) for name, kind in QUARANTINE.columns)
-    return _table(columns, rows)
-
-
-def _table(columns: Sequence[tuple[str, str]], rows: Sequence[tuple[object, ...]]) -> pa.Table:
-    types = [_ARROW_OF.get(kind, pa.binary()) for _, kind in columns]
-    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    arrays = [pa.array(list(column), kind) for column, kind in zip(values, types, strict=True)]
-    return pa.table(dict(zip((name for name, _ in columns), arrays, strict=True)))
+    n = len(unreadable)
+    columns: dict[str, pa.Array] = {
+        "log_partition": pa.array(np.full(n, partition, np.uint16)),
+        "start_offset": pa.array(np.full(n, bucket.start_offset, np.int64)),
+        "offset": pa.array([one.message.offset for one in unreadable], pa.int64()),
+        "append_ms": pa.array([one.message.append_ms for one in unreadable], pa.int64()),
+        "append_day": arrow.append_day(bucket.append_ms, n),
+        "reason": pa.array([one.reason for one in unreadable], pa.string()),
+        "payload": pa.array([one.message.payload for one in unreadable], pa.binary()),
+    }
+    return pa.table({name: columns[name] for name in QUARANTINE.column_names})

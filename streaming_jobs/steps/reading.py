@@ -49,13 +49,15 @@ class Unreadable:
 class Contents:
     """A bucket's messages, read: heartbeat batches with their messages, points, refusals, the unreadable.
 
+    `points` come with the append time of their message; `points_repeated`: how many were left out as copies.
     `numbers`: number columns of all heartbeats in log order, by name of BATCH_COLUMNS, each of shape (n,).
     """
 
     messages: int
     batches: list[NarrowBatch] = field(default_factory=list)
     sources: list[Message] = field(default_factory=list)
-    points: list[points.PointBatch] = field(default_factory=list)
+    points: list[tuple[int, points.PointBatch]] = field(default_factory=list)
+    points_repeated: int = 0
     refused: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     numbers: dict[str, Int64s] = field(default_factory=dict)
@@ -92,7 +94,7 @@ def _read_one(message: Message, contents: Contents) -> None:
         contents.batches.append(columnar.decode_narrow(message.payload))
         contents.sources.append(message)
     elif kind == POINTS:
-        contents.points.append(points.decode(message.payload))
+        contents.points.append((message.append_ms, points.decode(message.payload)))
     elif kind == REFUSED:
         contents.refused += _refused(message.payload)
     elif kind != TICK:

@@ -10,38 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from streaming_jobs.steps.compiled import Bools, Int64s
-from streaming_jobs.steps.settings import CountingSettings
-
-_Key = tuple[str, int, int]
+from streaming_jobs.steps.copies import Copies
 
 
-class Stragglers:
-    """Append time of the newest copy of each key, oldest first."""
-
-    def __init__(self, settings: CountingSettings) -> None:
-        self._horizon_ms = settings.horizon_ms
-        self._kept_ms = settings.horizon_ms + settings.slack_ms + settings.bucket_ms
-        self._newest: dict[_Key, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._newest)
-
-    def expire(self, clock_ms: int) -> None:
-        """Forget keys that no message can be a copy of any more."""
-        old = []
-        for key, append_ms in self._newest.items():
-            if append_ms >= clock_ms - self._kept_ms:
-                break
-            old.append(key)
-        for key in old:
-            del self._newest[key]
+class Stragglers(Copies):
+    """Keys are (session id, seq, minute as sent)."""
 
     def unique(self, session_ids: list[str], seqs: Int64s, sent_minutes: Int64s, append_ms: Int64s) -> Bools:
         """Which heartbeats (none in time, in log order) are no copies: shape (n,)."""
-        unique = np.zeros(len(session_ids), np.bool_)
         keys = zip(session_ids, seqs.tolist(), sent_minutes.tolist(), strict=True)
-        for row, (key, appended) in enumerate(zip(keys, append_ms.tolist(), strict=True)):
-            before = self._newest.pop(key, None)
-            unique[row] = before is None or before < appended - self._horizon_ms
-            self._newest[key] = appended
-        return unique
+        first = [self.is_first(key, at) for key, at in zip(keys, append_ms.tolist(), strict=True)]
+        return np.array(first, np.bool_)

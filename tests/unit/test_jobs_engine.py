@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import msgspec
@@ -72,6 +73,19 @@ def test_points_and_refusals_are_passed_on_and_counted() -> None:
     assert (rows[0]["name"], rows[0]["tags"], rows[1]["type"], rows[1]["value"]) == (
         "artwork.missing", [("title", "t")], "sum", 2.5,
     )  # fmt: skip
+
+
+def test_points_of_a_request_that_comes_again_are_dropped_within_the_horizon() -> None:
+    """A named message counts once, also over a restart in between; after W it counts anew; the unnamed always count."""
+    sums = points.batch([points.Point("x.count", {}, START_MS, 2.5, "sum")])
+    named, unnamed = points.encode(dataclasses.replace(sums, message_id=7)), points.encode(sums)
+    late_ms = SETTINGS.horizon_ms + 20_001
+    sent = [(0, named), (100, named), (10_000, unnamed), (20_000, named), (20_000 + late_ms, named)]
+    records = [Record(0, offset, START_MS + at, payload) for offset, (at, payload) in enumerate(sent)]
+    records.append(Record(0, len(records), START_MS + late_ms + 60_000, TICK))
+    for restarts in ((), (1,), (1, 2, 3)):
+        counts = [output.counts for output in count_all(records, restarts)]
+        assert [(one["points"], one["points_repeated"]) for one in counts] == [(1, 1), (1, 0), (0, 1), (1, 0)]
 
 
 def test_every_bucket_has_one_ledger_row_even_when_idle() -> None:

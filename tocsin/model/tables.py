@@ -32,15 +32,17 @@ ADDITIVE_COLUMNS: tuple[str, ...] = (*SUM_COLUMNS, *MOMENT_COLUMNS)
 LEDGER_CUBE = "ledger"
 LEDGER_COLUMNS: tuple[str, ...] = (
     "messages", "received", "duplicates", "unique", "aggregated", "late", "future", "quarantined", "refused", "points",
+    "points_repeated",
 )  # fmt: skip
-"""Counts of a bucket's ledger row: messages in the bucket; the rest in heartbeats (points: published points).
+"""Counts of a bucket's ledger row: messages in the bucket; the rest in heartbeats, or in published points: those that
+are stored, and those of requests that came again (`Idempotency-Key`).
 
 received = duplicates + unique; unique = aggregated + late + future; quarantined counts messages that could not be read.
 """
 
 ROW_KINDS: tuple[str, ...] = ("unique", "late", "future", "timeout", "resumed")
 """What a row of `heartbeats` is: counted; too late or too far ahead to count (kept raw); a session's time-out, and its
-taking back (no heartbeat: numbers are 0)."""
+taking back (no heartbeat: numbers are 0, but for the session's sample_k)."""
 
 SESSION_COLUMNS: tuple[str, ...] = (
     "startup_wait_ms", "playing_ms", "rebuffer_ms", "seek_wait_ms", "paused_ms", "ad_ms", "freeze_ms", "media_ms",
