@@ -18,9 +18,18 @@ def get(server: str, path: str, params: dict[str, str] | None = None) -> httpx.R
     Raises `InputError` for a 4xx answer (with what the server says is wrong) and for a base URL that is none;
     `UnavailableError` where nobody answers, or the answer is 5xx.
     """
+    return _ask("GET", server, path, params=params or {})
+
+
+def post(server: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    """The answer of `POST server/path` with a JSON body, 2xx; raises as `get`."""
+    return _ask("POST", server, path, json=body)
+
+
+def _ask(method: str, server: str, path: str, **sent: Any) -> httpx.Response:
     url = server.rstrip("/") + path
     try:
-        answer = httpx.get(url, params=params or {}, timeout=TIMEOUT_S)
+        answer = httpx.request(method, url, timeout=TIMEOUT_S, **sent)
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InputError(f"asking {url}: {error}; give --server as http://HOST:PORT") from error
     except httpx.HTTPError as error:
