@@ -13,10 +13,11 @@ INPUT_STATUS = 2
 FAILED_STATUS = 1
 
 COMMANDS: dict[str, str] = {
-    "up": "tocsin.cli.roles", "ingest": "tocsin.cli.roles", "jobs": "tocsin.cli.roles", "query": "tocsin.cli.query",
-    "sql": "tocsin.cli.sql", "alerting": "tocsin.cli.roles", "probe": "tocsin.cli.probe", "simulate": "tocsin.cli.simulate",
-    "demo": "tocsin.cli.demo", "artwork": "tocsin.cli.artwork", "rules": "tocsin.cli.rules",
-    "doctor": "tocsin.cli.doctor", "dev": "tocsin.cli.dev", "config": "tocsin.cli.config",
+    "up": "tocsin.cli.roles", "ingest": "tocsin.cli.roles", "jobs": "tocsin.cli.roles",
+    "query": "tocsin.cli.query", "sql": "tocsin.cli.sql", "alerting": "tocsin.cli.roles",
+    "probe": "tocsin.cli.probe", "simulate": "tocsin.cli.simulate", "demo": "tocsin.cli.demo",
+    "artwork": "tocsin.cli.artwork", "rules": "tocsin.cli.rules", "doctor": "tocsin.cli.doctor",
+    "dev": "tocsin.cli.dev", "config": "tocsin.cli.config",
 }  # fmt: skip
 """Command -> module that has it: only the module of the command asked for is imported, so that `--help` is quick."""
 
