@@ -19,6 +19,7 @@ from query.conditions import Bound
 from query.families import SECONDS, SeriesFamily
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.buckets import bucket_tag
+from tocsin.model.asl.errors import AslLimitError
 from tocsin.model.asl.lines import Floats, Tags
 from tocsin.model.asl.query_expr import Query
 from tocsin.model.asl.source import FetchRequest
@@ -28,6 +29,7 @@ from tocsin.model.tables import HISTOGRAM_COLUMNS, MAX_COLUMNS
 
 CELLS_MAX = 4_000_000
 """Rows that one read may bring from the store."""
+_UNITS = {"minutes": MINUTE, "hours": HOUR}
 _HOURLY = "CAST(range(60), 'Array(UInt32)')"
 
 
@@ -53,8 +55,31 @@ def group_keys(request: FetchRequest, family: SeriesFamily, cube_keys: Sequence[
     return tuple(cube_keys)
 
 
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Up to where `minutes` and `hours` have whole sums: ends of the newest folded minute and hour, epoch ms."""
+
+    minutes_end_ms: int
+    hours_end_ms: int
+
+    @classmethod
+    def read(cls, store: Store) -> Folded:
+        """As the store has it now; 0 where nothing is folded."""
+        newest = {
+            str(level): int(at)
+            for level, at in store.query("SELECT level, toUnixTimestamp(max(minute)) FROM folds GROUP BY level")
+        }
+        ends = {level: at * 1000 + unit for level, unit in _UNITS.items() if (at := newest.get(level))}
+        return cls(ends.get("minutes", 0), ends.get("hours", 0))
+
+
 def read_cells(
-    store: Store, families: Sequence[SeriesFamily], cube: Cube, condition: Query, request: FetchRequest
+    store: Store,
+    families: Sequence[SeriesFamily],
+    cube: Cube,
+    condition: Query,
+    request: FetchRequest,
+    folded: Folded,
 ) -> list[RawLines]:
     """The lines of some families over the grid of a request, in one read: all push down or none does, and one with a
     histogram comes alone."""
@@ -65,7 +90,7 @@ def read_cells(
     keys = group_keys(request, families[0], cube.keys)
     histogram = families[0].histogram
     columns = (histogram,) if histogram else tuple(dict.fromkeys(part for f in families for part in f.parts))
-    rows = _rows(bound, cube, columns, first, request.end_ms, whole_hours=step % HOUR == 0)
+    rows = _rows(bound, cube, columns, (first, request.end_ms), folded, whole_hours=step % HOUR == 0)
     by = "".join(f", {key}" for key in keys)
     slot = f"intDiv(toUnixTimestamp(minute) - {first // 1000}, {step // 1000})"
     if histogram:
@@ -78,6 +103,11 @@ def read_cells(
         values = ", ".join(f"{family.value} AS v{i}" for i, family in enumerate(families))
         sql = f"SELECT {slot} AS slot{by}, {values} FROM ({rows}) WHERE {where} GROUP BY slot{by}"
     found = store.query_columns(f"{sql} LIMIT {CELLS_MAX}", bound.parameters)
+    if len(found["slot"]) == CELLS_MAX:
+        raise AslLimitError(
+            f"'{request.query}' takes more than {CELLS_MAX} cells of cube {cube.name}; ask for a shorter range, "
+            "a longer step, or fewer keys"
+        )
     labels = [found[key] for key in keys]
     if histogram:
         keys = (*keys, "percentile")
@@ -99,36 +129,38 @@ def _span_seconds(request: FetchRequest, step: int) -> float:
     return SECONDS if step == MINUTE or request.cf == "sum" else step / 1000.0
 
 
-def _folded(level: str) -> str:
-    """The newest minute of which a level of folds has whole sums."""
-    return f"(SELECT max(minute) FROM folds WHERE level = '{level}')"
-
-
-def _rows(bound: Bound, cube: Cube, columns: Sequence[str], first_ms: int, end_ms: int, *, whole_hours: bool) -> str:
+def _rows(
+    bound: Bound, cube: Cube, columns: Sequence[str], span_ms: tuple[int, int], folded: Folded, *, whole_hours: bool
+) -> str:
     """Cells of the range, each minute from one table."""
+    first_ms, end_ms = span_ms
     cube_name = bound.bind(cube.name)
-    low, high = f"toDateTime({first_ms // 1000}, 'UTC')", f"toDateTime({end_ms // 1000}, 'UTC')"
-    hour_low = f"toDateTime({first_ms // HOUR * HOUR // 1000}, 'UTC')"
+    low, high = _time(first_ms), _time(end_ms)
     inside = f"cube = {cube_name} AND minute >= {low} AND minute < {high}"
-    span = f"cube = {cube_name} AND minute >= {hour_low} AND minute < {high}"
+    span = f"cube = {cube_name} AND minute >= {_time(first_ms // HOUR * HOUR)} AND minute < {high}"
     keys = "".join(f", {key}" for key in cube.keys)
     wanted = keys + "".join(f", {_float(column)} AS {column}" for column in columns)
-    finer = " UNION ALL ".join(
-        f"SELECT toStartOfHour(minute) FROM {table} WHERE {span}" for table in ("minutes", "deltas")
-    )
+    tables = ("minutes", "deltas") if end_ms > folded.minutes_end_ms else ("minutes",)
+    finer = " UNION ALL ".join(f"SELECT toStartOfHour(minute) FROM {table} WHERE {span}" for table in tables)
     if whole_hours:
-        hours = f"{inside} AND (minute <= {_folded('hours')} OR minute NOT IN ({finer}))"
+        hours = f"{inside} AND (minute < {_time(folded.hours_end_ms)} OR minute NOT IN ({finer}))"
         outside = f" AND toStartOfHour(minute) NOT IN (SELECT DISTINCT minute FROM hours WHERE {hours})"
         parts = [f"SELECT minute{wanted} FROM hours FINAL WHERE {hours}"]
     else:
         outside = ""
         left = f"{span} AND minute NOT IN ({finer})"
-        parts = [_spread_hours(keys, columns, left, f"minute >= {low} AND minute < {high}")]
-    live = f"SELECT DISTINCT minute FROM deltas WHERE {inside}"
-    whole = f"(minute <= {_folded('minutes')} OR minute NOT IN ({live}))"
-    parts.append(f"SELECT minute{wanted} FROM minutes FINAL WHERE {inside}{outside} AND {whole}")
-    parts.append(f"SELECT minute{wanted} FROM deltas WHERE {inside}{outside} AND minute > {_folded('minutes')}")
-    return " UNION ALL ".join(parts)
+        no_hours = 0 < folded.hours_end_ms <= first_ms
+        parts = [] if no_hours else [_spread_hours(keys, columns, left, f"minute >= {low} AND minute < {high}")]
+    minutes = f"SELECT minute{wanted} FROM minutes FINAL WHERE {inside}{outside}"
+    if end_ms > folded.minutes_end_ms:
+        whole = f"minute < {_time(folded.minutes_end_ms)}"
+        minutes += f" AND ({whole} OR minute NOT IN (SELECT DISTINCT minute FROM deltas WHERE {inside}))"
+        parts.append(f"SELECT minute{wanted} FROM deltas WHERE {inside}{outside} AND NOT {whole}")
+    return " UNION ALL ".join([*parts, minutes])
+
+
+def _time(ms: int) -> str:
+    return f"toDateTime({ms // 1000}, 'UTC')"
 
 
 def _spread_hours(keys: str, columns: Sequence[str], hours: str, inside: str) -> str:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from query.cells import RawLines, pushes_down, read_cells
+from query.cells import Folded, RawLines, pushes_down
 from query.conditions import decide, without_patterns
+from query.cube_cache import CubeReader
 from query.cube_choice import smallest_cube
+from query.cube_values import cube_values
 from query.families import FAMILIES, SeriesFamily
 from query.raw import read_raw, servable
 from query.tag_listing import StoreTags
@@ -61,7 +63,8 @@ class StoreSource(StoreTags):
         settle_ms: int = SETTLE_MS,
     ) -> None:
         super().__init__(store, cubes, now_ms)
-        self._raw_ms, self._settle_ms = raw_days * DAY, settle_ms
+        self._cells_reader = CubeReader(store)
+        self.raw_days, self._raw_ms, self._settle_ms = raw_days, raw_days * DAY, settle_ms
 
     @property
     def primary_step_ms(self) -> int:
@@ -72,11 +75,12 @@ class StoreSource(StoreTags):
         """Answer one data expression."""
         notices: list[str] = []
         wanted = self.plans(request)
-        parts = [part for plan in _batched(wanted, request) for part in self._read(plan, request, notices)]
+        folded = Folded.read(self._store) if wanted else Folded(0, 0)
+        parts = [part for plan in _batched(wanted, request) for part in self._read(plan, request, folded, notices)]
         if not _only_catalogue(request.query):
             parts.append(self._published_series.read(request.query, request))
         lines = _together(request, [p for p in parts if p.tags])
-        incomplete = self._incomplete_from(request) if wanted else None
+        incomplete = self._incomplete_from(request) if wanted and request.end_ms > folded.minutes_end_ms else None
         if incomplete is not None:
             notices.append(f"points from {_clock(incomplete)} on are not complete yet")
         return Fetched(lines, tuple(dict.fromkeys(notices)), incomplete)
@@ -96,11 +100,12 @@ class StoreSource(StoreTags):
             wanted.append(Plan((family,), condition, keys, smallest_cube(keys, self._cubes)))
         return wanted
 
-    def _read(self, plan: Plan, request: FetchRequest, notices: list[str]) -> list[RawLines]:
+    def _read(self, plan: Plan, request: FetchRequest, folded: Folded, notices: list[str]) -> list[RawLines]:
         cube = plan.cube
         if cube is not None:
-            resolved = without_patterns(plan.condition, lambda key: self._values(cube, key, request))
-            return read_cells(self._store, plan.families, cube, resolved, request)
+            span_ms = (request.start_ms - request.step_ms, request.end_ms)
+            resolved = without_patterns(plan.condition, lambda key: cube_values(self._store, cube, key, span_ms))
+            return self._cells_reader.read(plan.families, cube, resolved, request, folded)
         name = ",".join(sorted(plan.keys, key=TAG_KEYS.index))
         too_old = request.start_ms - request.step_ms < self._now_ms() - self._raw_ms
         if too_old or not all(map(servable, plan.families)):
@@ -109,25 +114,12 @@ class StoreSource(StoreTags):
                 f"{self._raw_ms // DAY} days, do not serve it: declare the cube '{name}' in `cubes`, or use fewer keys"
             )
         notices.append(f"answered from raw heartbeats: no cube has {name}; declaring the cube '{name}' makes it quick")
-        resolved = self.raw_condition(plan, request)
+        resolved = self.raw_condition(plan.condition, request)
         return [read_raw(self._store, family, resolved, request) for family in plan.families]
 
-    def raw_condition(self, plan: Plan, request: FetchRequest) -> Query:
-        """A plan's condition for raw heartbeats of a request's range: patterns are the values that they match."""
-        return without_patterns(plan.condition, lambda key: self._raw_values(key, request))
-
-    def _values(self, cube: Cube, key: str, request: FetchRequest) -> list[str]:
-        parameters = {
-            "cube": cube.name,
-            "low": (request.start_ms - request.step_ms) // 1000,
-            "high": request.end_ms // 1000,
-        }
-        tables = " UNION DISTINCT ".join(
-            f"SELECT DISTINCT {key} AS v FROM {table} WHERE cube = {{cube:String}}"
-            f" AND minute >= toDateTime({{low:Int64}} - 3600, 'UTC') AND minute < toDateTime({{high:Int64}}, 'UTC')"
-            for table in ("deltas", "minutes", "hours")
-        )
-        return [str(row[0]) for row in self._store.query(tables, parameters)]
+    def raw_condition(self, condition: Query, request: FetchRequest) -> Query:
+        """A condition on tags for raw heartbeats of a request's range: patterns are the values that they match."""
+        return without_patterns(condition, lambda key: self._raw_values(key, request))
 
     def _raw_values(self, key: str, request: FetchRequest) -> list[str]:
         rows = self._store.query(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import collections
 from collections.abc import Callable, Sequence
 
-from query.conditions import Bound, decide, without_patterns
+from query.conditions import decide, without_patterns
 from query.cube_choice import smallest_cube
+from query.cube_values import cube_values
 from query.families import FAMILIES
 from query.published_cache import PublishedCache
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.lines import Tags
 from tocsin.model.asl.query_expr import ALL, NoneOf, Query, all_keys
-from tocsin.model.asl.times import DAY, SECOND
+from tocsin.model.asl.times import DAY, HOUR, SECOND
 from tocsin.model.cubes import Cube
 from tocsin.model.tags import TAG_KEYS
 
@@ -73,14 +74,8 @@ class StoreTags:
         if cube is None:
             return []
         resolved = without_patterns(condition, lambda other: self._cell_values(ALL, other))
-        bound = Bound({k: k for k in cube.keys})
-        since = (self._now_ms() - _WINDOW_MS) // 1000
-        inside = f"cube = {bound.bind(cube.name)} AND minute >= toDateTime({since}, 'UTC')"
-        where = f"{inside} AND {key} != '' AND {bound.sql(resolved)}"
-        tables = " UNION DISTINCT ".join(
-            f"SELECT DISTINCT {key} AS v FROM {table} WHERE {where}" for table in ("deltas", "minutes", "hours")
-        )
-        return [str(row[0]) for row in self._store.query(tables, bound.parameters)]
+        now = self._now_ms()
+        return cube_values(self._store, cube, key, (now - _WINDOW_MS, now + HOUR), resolved)
 
     def tags(self, query: Query, key: str | None, limit: int) -> Sequence[tuple[str, str, int]]:
         """Key, value and how many matching series have them; 1 for what heartbeats have."""
