@@ -42,6 +42,10 @@ lint: setup ## ruff, mypy --strict, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: reference
+reference: setup ## Write the reference pages anew from the code: stack language, data dictionary
+	TOCSIN_BLESS=1 $(BIN)/pytest tests/golden/test_asl_reference.py tests/golden/test_data_dictionary.py
+
 .PHONY: parts
 parts: setup ## Install the real parts that tests use: Kafka (Maven), ClickHouse and players (npm), Chromium (Debian)
 	deploy/install-parts

@@ -29,6 +29,7 @@ from tests.e2e import query_world
 from tests.jobs_runner import KEEP_DAYS
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.adapters.store.port import QueryLimits
+from tocsin.model.dictionary import EXAMPLES
 from tocsin.model.errors import InputError
 
 CANARY = "canary-4f1d"
@@ -101,6 +102,25 @@ def test_what_is_written_again_means_the_same(store: ClickHouseStore, sql: str) 
     written = store.query_limited(checked(sql, []), {}, LIMITS)
     assert written.table.equals(original.table)
     assert written.types == original.types
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+def test_the_dictionarys_examples_run(client: TestClient, title: str) -> None:
+    """As they stand on the page."""
+    params = {"session": "session-3"} if "{session:String}" in EXAMPLES[title] else {}
+    assert len(rows(client, EXAMPLES[title], params=params)) >= ("heartbeat by heartbeat" in title)
+
+
+def test_the_dictionary_is_served(client: TestClient) -> None:
+    """Columns with their types, units and meanings; metrics with formulas; the cubes."""
+    found = client.get("/v1/dictionary").json()
+    tables = {table["name"]: {column["name"]: column for column in table["columns"]} for table in found["tables"]}
+    assert tables["sessions"]["rebuffer_ms"] == {
+        "name": "rebuffer_ms", "type": "Int64", "unit": "ms", "meaning": "time stalled",
+    }  # fmt: skip
+    metrics = {metric["name"]: metric for metric in found["metrics"]}
+    assert metrics["qoe.freeze.ratio"]["formulas"] == {"playing": "(freeze_ms) / (playing_ms)"}
+    assert found["cubes"]["cdn,device"] == ["cdn", "device"]
 
 
 @pytest.mark.parametrize("sql", REFUSED, ids=range(len(REFUSED)))

@@ -25,6 +25,7 @@ from dashboard.routes import router as dashboard_router
 from query.analysts import router as analysts_router
 from query.api import router as query_router
 from query.deps import QueryDeps
+from query.explain_api import Explainer
 from query.source import StoreSource
 from tocsin.adapters.log.port import LogWriter
 from tocsin.adapters.store.clickhouse import ClickHouseStore
@@ -38,6 +39,7 @@ from tocsin.app.probes import ATTACH_EVERY_S, Probes, remote_verdicts
 from tocsin.app.proxy import ReverseProxy
 from tocsin.app.status import status_router
 from tocsin.model.errors import ConfigError, InputError, TocsinError
+from tocsin.model.tables import HEARTBEATS
 
 Part = Literal["jobs", "query", "alerting", "probe"]
 PARTS: tuple[Part, ...] = ("jobs", "query", "alerting", "probe")
@@ -62,7 +64,8 @@ class Core:
         self.store = ClickHouseStore(config.store_dsn, config.keep_days)
         self._closing.callback(self.store.close)
         self.loops = Loops(lambda: os.kill(os.getpid(), signal.SIGTERM))
-        self.source = StoreSource(self.store, config.declared_cubes, now_ms)
+        raw_days = config.keep_days.get(HEARTBEATS.name, HEARTBEATS.keep_days)
+        self.source = StoreSource(self.store, config.declared_cubes, now_ms, raw_days=raw_days)
         self.probes: Probes | None = None
         self.alerts: Alerts | None = None
         self.jobs: Jobs | None = None
@@ -107,8 +110,9 @@ class Core:
         yield status_router(self)
         yield metrics_router(self)
         if "query" in self._parts:
-            yield query_router(QueryDeps(self.source, self.source, now_ms))
-            yield analysts_router(self.store)
+            explainer = Explainer(self.store, self.source, int(self.config.lateness_s * 1000))
+            yield query_router(QueryDeps(self.source, self.source, now_ms), explainer)
+            yield analysts_router(self.store, self.config.declared_cubes, self.config.keep_days)
             yield artwork_router(self.store, now_ms)
             yield dashboard_router()
         if self.alerts is not None:
