@@ -57,6 +57,12 @@ def draw_cells(seed: int = 7) -> pd.DataFrame:
     return frame
 
 
+def late_cells() -> pd.DataFrame:
+    """What heartbeats that come late add to two minutes that are not folded yet."""
+    late = draw_cells(seed=8)
+    return late[late["minute"].isin([IN_DELTAS_FROM + 70, LAST - 2])]
+
+
 def last_week(cells: pd.DataFrame) -> pd.DataFrame:
     """Hours of the week before, for the cube without keys: of those no minute is kept."""
     total = cells.groupby("minute")[[*PARTS]].sum()
@@ -155,6 +161,22 @@ def _fill_published(store: ClickHouseStore, day: dt.date) -> None:
 
 
 def grow(store: ClickHouseStore) -> None:
+    """What comes later: heartbeats that are late, half an hour more of folds, and points."""
+    day = dt.datetime.fromtimestamp(NOW_MS // 1000, dt.UTC).date()
+    bucket = {
+        "log_partition": 0, "start_offset": 11, "end_offset": 20, "append_ms": WATERMARK_MS, "append_day": day,
+    }  # fmt: skip
+    until = FOLDED_UNTIL + 30
+    for keys, name in (((), "all"), (("cdn", "device"), "cdn,device")):
+        store.insert("deltas", _table(_cube(late_cells(), keys, name), bucket))
+        cells = pd.concat([draw_cells(), late_cells()])
+        due = cells[(cells["minute"] >= FOLDED_UNTIL) & (cells["minute"] < until)]
+        store.insert("minutes", _table(_cube(due, keys, name), {}))
+    store.command(f"INSERT INTO folds VALUES ('minutes', {(until - 1) * 60}, 1)")
+    _grow_published(store)
+
+
+def _grow_published(store: ClickHouseStore) -> None:
     """Later points of the same log: one of a minute long past, a correction, a series that was not there."""
     base, day = NOW_MS - 300_000, dt.datetime.fromtimestamp(NOW_MS // 1000, dt.UTC).date()
     late = [("gauge", 1, base - 7_200_000, 8.0), ("gauge", 1, base + 61_000, 6.0), ("new", 7, base, 3.0)]
