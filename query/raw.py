@@ -24,7 +24,7 @@ from tocsin.model.tags import TAG_KEYS
 
 ROWS_MAX = 3_000_000
 _TIMED_OUT = frozenset({"ended", "timeouts"})
-"""What a session's time-out adds; it is no heartbeat, so it adds nothing else."""
+"""What a session's time-out adds one to; it is no heartbeat, so it adds nothing else."""
 
 
 def servable(family: SeriesFamily) -> bool:
@@ -112,5 +112,5 @@ def part_amounts(
     weight: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
     """What each raw row adds to a part, in the part's unit: shape (rows,)."""
-    counted = (kinds == "unique") | (part in _TIMED_OUT)
-    return np.where(counted, MEASURES[part].values(numbers).astype(np.float64) * weight, 0.0)
+    ended = 1.0 if part in _TIMED_OUT else 0.0
+    return np.where(kinds == "unique", MEASURES[part].values(numbers).astype(np.float64), ended) * weight

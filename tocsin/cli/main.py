@@ -14,7 +14,8 @@ FAILED_STATUS = 1
 
 COMMANDS: dict[str, str] = {
     "up": "tocsin.cli.roles", "ingest": "tocsin.cli.roles", "jobs": "tocsin.cli.roles",
-    "query": "tocsin.cli.query", "sql": "tocsin.cli.sql", "alerting": "tocsin.cli.roles",
+    "query": "tocsin.cli.query", "explain": "tocsin.cli.explain",
+    "sql": "tocsin.cli.sql", "alerting": "tocsin.cli.roles",
     "probe": "tocsin.cli.probe", "simulate": "tocsin.cli.simulate", "demo": "tocsin.cli.demo",
     "artwork": "tocsin.cli.artwork", "rules": "tocsin.cli.rules", "doctor": "tocsin.cli.doctor",
     "dev": "tocsin.cli.dev", "config": "tocsin.cli.config",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -10,9 +12,19 @@ from tocsin.model.errors import InputError, TocsinError, UnavailableError
 
 TIMEOUT_S = 60.0
 TEXT_MAX = 300
+TOKEN_VARIABLE = "TOCSIN_TOKEN"  # noqa: S105  the name of the variable
+"""Environment variable with the bearer token of whoever runs a command."""
+
+Params = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
-def get(server: str, path: str, params: dict[str, str] | None = None) -> httpx.Response:
+def authorization() -> dict[str, str]:
+    """The header with the caller's token; none where no token is given."""
+    token = os.environ.get(TOKEN_VARIABLE)
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def get(server: str, path: str, params: Params | None = None) -> httpx.Response:
     """The answer of `GET server/path`, 2xx.
 
     Raises `InputError` for a 4xx answer (with what the server says is wrong) and for a base URL that is none;
@@ -39,7 +51,7 @@ def _ask(method: str, server: str, path: str, **sent: Any) -> httpx.Response:
     raise _refused(url, answer)
 
 
-def get_json(server: str, path: str, params: dict[str, str] | None = None) -> Any:
+def get_json(server: str, path: str, params: Params | None = None) -> Any:
     """The decoded body; raises as `get`, and `UnavailableError` where it is no JSON."""
     answer = get(server, path, params)
     try:
