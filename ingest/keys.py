@@ -15,7 +15,7 @@ from ingest.body import Headers, HttpError
 from ingest.limits import Buckets
 from ingest.settings import IngestSettings, Limits, WriteKey
 
-ANONYMOUS = WriteKey(key="", name="anonymous", bulk=True, publish=True, backfill=True)
+ANONYMOUS = WriteKey(key="", name="anonymous", bulk=True, publish=True)
 """Whom a gateway without keys takes everybody for; it is bound to loopback, or told to trust its callers."""
 
 

@@ -114,17 +114,20 @@ class _Reader:
     def _name(self, token: int) -> str:
         if 0x40 <= token < 0x80:
             return self._referred(self._names, token - 0x40)
-        if 0x80 <= token < 0xF8:
-            name = self._text(token - 0x7F, "ascii") if token < 0xC0 else self._text(token - 0xBE, "utf-8")
-            _share(self._names, name)
-            return name
         if 0x30 <= token < 0x34:
             return self._referred(self._names, (token & 3) << 8 | self._byte())
-        if token == 0x34:
-            return self._long_text("utf-8")
         if token == 0x20:
             return ""
-        raise self._unknown(token, "name")
+        if 0x80 <= token < 0xC0:
+            name = self._text(token - 0x7F, "ascii")
+        elif 0xC0 <= token < 0xF8:
+            name = self._text(token - 0xBE, "utf-8")
+        elif token == 0x34:
+            name = self._long_text("utf-8")
+        else:
+            raise self._unknown(token, "name")
+        _share(self._names, name)
+        return name
 
     def _short_text(self, token: int) -> str:
         text = self._text(token - 0x3F, "ascii") if token < 0x80 else self._text(token - 0x7E, "utf-8")

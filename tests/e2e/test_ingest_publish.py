@@ -115,6 +115,13 @@ def test_old_points_need_a_key_that_backfills(gateway: Serving) -> None:
     assert publish(gateway, metric("qoe.sps", timestamp=1), key="back-1").status_code == 400
 
 
+def test_nobody_backfills_without_a_key(tmp_path: Path) -> None:
+    """A gateway without keys takes points from its own machine, but none that are old."""
+    with serving(tmp_path) as running:
+        assert publish(running, metric(), key="").status_code == 200
+        assert publish(running, metric(timestamp=NOW_MS - 60_001), key="").status_code == 400
+
+
 def test_players_keys_do_not_publish(gateway: Serving) -> None:
     """A key that ships in players is refused with 403, none at all with 401."""
     assert publish(gateway, metric(), key="play-1").status_code == 403

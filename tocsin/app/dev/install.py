@@ -48,15 +48,24 @@ def java_command() -> str:
 
 
 def kafka_jars() -> Path:
-    """Folder with the broker's jars, copied by Maven from the pinned pom on the first call."""
-    pom = project_root() / "deploy" / "kafka" / "pom.xml"
+    """Folder with the broker's jars."""
+    return maven_jars("kafka", project_root() / "deploy" / "kafka" / "pom.xml")
+
+
+def spectator_jars() -> Path:
+    """Folder with the jars of Netflix's Spectator, which a test publishes with."""
+    return maven_jars("spectator", project_root() / "tests" / "spectator" / "pom.xml")
+
+
+def maven_jars(kind: str, pom: Path) -> Path:
+    """Folder with the jars that a pom pins, copied by Maven on the first call."""
 
     def fill(folder: Path) -> None:
         goal = "dependency:copy-dependencies"
         options = [f"-DoutputDirectory={folder}", "-DincludeScope=runtime"]
-        _run([_tool("mvn"), "-B", "-q", "-f", str(pom), goal, *options], "copying the Kafka jars")
+        _run([_tool("mvn"), "-B", "-q", "-f", str(pom), goal, *options], f"copying the jars of {pom}")
 
-    return _install_once("kafka", "jars", [pom], fill)
+    return _install_once(kind, "jars", [pom], fill)
 
 
 def clickhouse_library() -> Path:
@@ -109,3 +118,4 @@ def _run(argv: Sequence[str], doing: str) -> None:
 if __name__ == "__main__":
     kafka_jars()
     clickhouse_library()
+    spectator_jars()
