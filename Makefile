@@ -91,6 +91,10 @@ soak: setup ## The long versions of the property tests and of the seam: more exa
 bench-ingest: setup ## CPU µs a heartbeat of the gateway, and as a ratio to a bare server (CHECK=1 fails over budget)
 	$(BIN)/python benchmarks/bench_ingest.py $(if $(CHECK),--check)
 
+.PHONY: bench-publish
+bench-publish: setup ## CPU µs a published point: gateway, jobs, store (CHECK=1 fails over Netflix Atlas's figures)
+	$(BIN)/python benchmarks/bench_publish.py $(if $(CHECK),--check)
+
 .PHONY: bench-jobs bench-alerting bench-probe
 bench-jobs bench-alerting bench-probe: setup ## CPU of one stage: counting, an alerting tick, a minute of video
 	$(BIN)/python benchmarks/$(subst -,_,$@).py

@@ -84,7 +84,7 @@ async def _take(
     client = request.client.host if request.client else ""
     keeper.charge(key, client, published.total, asyncio.get_running_loop().time())
     if len(published.points):
-        records = list(_records(published.points, batcher.partitions, _request_id(key.key, headers)))
+        records = list(log_records(published.points, batcher.partitions, _request_id(key.key, headers)))
         try:
             await batcher.submit(Submission(size=len(body), records=records))
         except UnavailableError as error:
@@ -109,7 +109,7 @@ def _request_id(write_key: str, headers: Headers) -> bytes:
     return given and write_key.encode() + b"\0" + given
 
 
-def _records(points_: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
+def log_records(points_: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
     """Log records by partition: all points of a series are in one, so that the last of them stays the last."""
     partition_of = np.array([series.series_id % partitions for series in points_.series], np.int64)[points_.codes]
     for partition in np.flatnonzero(np.bincount(partition_of)).tolist():
