@@ -26,7 +26,7 @@ from tocsin.model.heartbeat import SCHEMA
 
 HEARTBEATS = 20
 INTERVAL_MS = 10_000
-CONNECTIONS = 64
+CONNECTIONS = 256
 POOL = 2_000
 """Heartbeats of a kind that requests are put together from."""
 ROUNDS_OF_A_SESSION = 180

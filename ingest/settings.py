@@ -81,9 +81,9 @@ class IngestSettings:
     public_limits: Limits = PUBLIC_LIMITS
     bulk_limits: Limits = BULK_LIMITS
     rates: Rates = field(default_factory=Rates)
-    batch_heartbeats: int = 1_000
+    batch_heartbeats: int = 4_000
     linger_ms_min: float = 2.0
-    linger_ms_max: float = 50.0
+    linger_ms_max: float = 100.0
     in_flight_bytes_max: int = 64 * MIB
     append_timeout_s: float = 30.0
     retry_after_s: int = 5
@@ -93,7 +93,7 @@ class IngestSettings:
     connections_max: int = 4_096
     drain_timeout_s: float = 35.0
     skew_ms_max: int = 30_000
-    unknown_fields_sample: int = 64
+    unknown_fields_sample: int = 256
     publish_age_ms_max: int = 60_000
     trusted_proxies: tuple[str, ...] = ()
     geo_country_header: str = ""

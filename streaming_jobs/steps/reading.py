@@ -112,14 +112,16 @@ def _refused(payload: bytes) -> int:
 
 
 def _widened(batches: list[NarrowBatch]) -> dict[str, Int64s]:
-    """The number columns of all batches as int64, one after the other."""
-    columns = np.empty((len(BATCH_COLUMNS), sum(len(batch) for batch in batches)), np.int64)
-    end = 0
-    for batch in batches:
-        start, end = end, end + len(batch)
-        for index, name in enumerate(BATCH_COLUMNS):
-            columns[index, start:end] = batch.numbers[name]
-    return dict(zip(BATCH_COLUMNS, columns, strict=True))
+    """The number columns of all batches as int64, one after the other; each an array of its own, for the allocator
+    reuses blocks of that size and not one of all columns."""
+    ends = np.cumsum([len(batch) for batch in batches]).tolist()
+    n = ends[-1] if ends else 0
+    columns = {name: np.empty(n, np.int64) for name in BATCH_COLUMNS}
+    for batch, end in zip(batches, ends, strict=True):
+        start = end - len(batch)
+        for name, column in columns.items():
+            column[start:end] = batch.numbers[name]
+    return columns
 
 
 def _drop_impossible(contents: Contents) -> None:

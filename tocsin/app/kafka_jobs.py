@@ -12,6 +12,7 @@ from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.app.config import Config
 from tocsin.app.jobs import counting as configured
 from tocsin.app.kafka_status import OwnedJobs, serve_status
+from tocsin.app.memory import keep_freed
 
 GROUP = "tocsin-jobs"
 FOLD_EVERY_S = 10.0
@@ -23,6 +24,7 @@ def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> 
     Creates the topic where it is missing. Raises `ConfigError` for a topic that cannot serve, `UnavailableError` while
     Kafka or the store is away.
     """
+    keep_freed()
     topic = KafkaTopic.of_url(config.log)
     ensure_topic(topic, config.partitions)
     store = ClickHouseStore(config.store_dsn, config.keep_days)
