@@ -13,7 +13,6 @@ import io
 import threading
 
 import matplotlib as mpl
-import matplotlib.dates as mdates
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,8 +20,10 @@ from matplotlib.figure import Figure
 
 from query import chart_legend
 from query.chart_axes import dress_axis, twin_axes
-from query.chart_lines import Drawn, draw_band, draw_lines
+from query.chart_lines import Drawn, draw_band, draw_heatmap, draw_lines
 from query.chart_style import THEMES, Theme
+from query.chart_times import dress_time, name_zones
+from query.heatmap import heatmap
 from query.params import Look
 from tocsin.model.asl.graph import Graph, GraphRequest
 from tocsin.model.asl.lines import Floats
@@ -31,6 +32,7 @@ from tocsin.model.asl.text import substitute
 DPI = 100
 _TITLE_PX = 26
 _TIME_LABELS_PX = 34
+_ZONE_PX = 34
 _EDGE_PX = 10
 _AXIS_PX = 58
 _EXTRA_AXIS_PX = 46
@@ -38,12 +40,12 @@ _MIN_PLOT_PX = 40
 _SIDE_SHARE = 0.3
 _DRAWN_MAX = 1e200
 # Text rendering of the library is not safe to use from several threads at once.
-_DRAWING = threading.Lock()
+DRAWING = threading.Lock()
 
 
 def draw_chart(graph: Graph, request: GraphRequest, look: Look) -> bytes:
     """The graph as PNG; `zoom` 2 gives twice the pixels for the same picture."""
-    with _DRAWING, mpl.rc_context({"font.family": "DejaVu Sans", "path.simplify": True, "agg.path.chunksize": 20_000}):
+    with DRAWING, mpl.rc_context({"font.family": "DejaVu Sans", "path.simplify": True, "agg.path.chunksize": 20_000}):
         figure = _figure(graph, request, look)
         out = io.BytesIO()
         FigureCanvasAgg(figure)
@@ -56,17 +58,20 @@ def _figure(graph: Graph, request: GraphRequest, look: Look) -> Figure:
     legend = chart_legend.layout(graph, look) if look.legend and not look.only_graph else None
     title = _title(graph, look)
     top = _EDGE_PX + (_TITLE_PX if title else 0)
-    bottom = (_TIME_LABELS_PX if not look.only_graph else _EDGE_PX) + (legend.height_px if legend else 0)
+    times = _TIME_LABELS_PX + _ZONE_PX * (len(request.zones) - 1)
+    bottom = (times if not look.only_graph else _EDGE_PX) + (legend.height_px if legend else 0)
     fixed = look.layout in ("image", "ih")
     height = max(look.height, top + bottom + _MIN_PLOT_PX) if fixed else look.height + top + bottom
     figure = Figure(figsize=(look.width / DPI, height / DPI), dpi=DPI, facecolor=theme.background)
     plots = graph.plots or ()
-    right: float = _EDGE_PX + (_AXIS_PX - _EDGE_PX if len(plots) > 1 else 6) + _EXTRA_AXIS_PX * max(0, len(plots) - 2)
+    right: float = _EDGE_PX + (_AXIS_PX - _EDGE_PX if len(plots) > 1 else 10) + _EXTRA_AXIS_PX * max(0, len(plots) - 2)
     left = min(_AXIS_PX, look.width * _SIDE_SHARE) if not look.only_graph else min(_EDGE_PX, look.width * _SIDE_SHARE)
     right = min(right, look.width * _SIDE_SHARE)
     box = (left / look.width, bottom / height, 1 - (left + right) / look.width, 1 - (top + bottom) / height)
     axes = figure.add_axes(box)
     _draw(axes, graph, look, theme)
+    if len(request.zones) > 1 and not look.only_graph:
+        name_zones(axes, request.zones, graph.grid.end_ms, theme, _ZONE_PX / DPI * 72)
     if title:
         figure.text(
             0.5, 1 - (top - 8) / height, title, color=theme.text, fontsize=9, weight="bold", ha="center", va="bottom"
@@ -98,7 +103,11 @@ def _draw(first: Axes, graph: Graph, look: Look, theme: Theme) -> None:
         lines = [dataclasses.replace(line, values=_drawable(line.values)) for line in plot.lines]
         filled = draw_lines(axes, lines, days, step)
         band = draw_band(axes, lines, days, look.band, theme) if look.band is not None else ()
-        dress_axis(axes, own, plot, theme, colour, Drawn(filled, band), main=i == 0)
+        heat = heatmap(plot, own, look.height)
+        if heat is not None:
+            draw_heatmap(axes, heat, days, step)
+        reach = () if heat is None else (heat.edges[0], heat.edges[-1])
+        dress_axis(axes, own, plot, theme, colour, Drawn(filled, band, reach), main=i == 0)
     if graph.incomplete_from_ms is not None:
         _shade_incomplete(first, graph.incomplete_from_ms / 86_400_000.0 - step, end, theme)
     if (graph.lines and all(np.isnan(line.values).all() for line in graph.lines)) or not graph.lines:
@@ -122,11 +131,5 @@ def _dress_time(axes: Axes, start: float, end: float, zone: dt.tzinfo, look: Loo
     if look.only_graph:
         axes.axis("off")
         return
-    locator = mdates.AutoDateLocator(  # type: ignore[no-untyped-call]
-        tz=zone, minticks=3, maxticks=max(7, look.width // 80)
-    )
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator, tz=zone))  # type: ignore[no-untyped-call]
-    axes.xaxis.get_offset_text().set(color=theme.faint, fontsize=7)
-    axes.tick_params(axis="x", colors=theme.text, labelsize=7, length=3)
+    dress_time(axes.xaxis, zone, look.width, theme)
     axes.grid(visible=True, axis="x", color=theme.grid, linewidth=0.5)

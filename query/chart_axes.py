@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    MultipleLocator,
+    NullFormatter,
+)
 
 from query.chart_lines import Drawn
-from query.chart_style import Theme, rgba
+from query.chart_style import Theme, readable
 from query.params import AxisLook
+from query.value_ticks import value_ticks
 from tocsin.model.asl.graph import GraphLine, Plot
 from tocsin.model.asl.text import parse_double, substitute
 from tocsin.model.asl.units import prefix
@@ -18,6 +28,13 @@ from tocsin.model.asl.units import prefix
 _MARGIN = 0.05
 _NOTHING = 1e-12
 _LARGEST = 1e200
+_TICKS = 6
+_DECADES_APART = 100.0
+_DURATION_STEPS_S = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * minutes for minutes in (1, 2, 5, 10, 15, 30)),
+    *(3_600.0 * hours for hours in (1, 2, 3, 6, 12, 24, 48, 168, 720)),
+)
 
 
 def twin_axes(first: Axes, count: int, gap_points: float) -> list[Axes]:
@@ -35,7 +52,7 @@ def dress_axis(
     axes: Axes, look: AxisLook, plot: Plot, theme: Theme, colour: str | None, drawn: Drawn, *, main: bool
 ) -> None:
     """Scale, bounds, ticks and label of one value axis."""
-    ink = rgba(colour) if colour else theme.text
+    ink = readable(colour, theme) if colour else theme.text
     _set_scale(axes, look.scale)
     _set_bounds(axes, look, plot.lines, drawn)
     for side, spine in axes.spines.items():
@@ -45,11 +62,8 @@ def dress_axis(
     if main:
         axes.grid(visible=True, axis="y", color=theme.grid, linewidth=0.5)
         axes.set_axisbelow(True)
-    if look.scale == "linear":
-        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 2.5, 5, 10]))
-    elif look.scale == "log":
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(_locator(axes, look))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     if look.tick_labels == "off" or not any(line.stats.count for line in plot.lines):
         axes.set_yticklabels([])
     else:
@@ -57,6 +71,22 @@ def dress_axis(
     if look.label:
         shared = dict(plot.lines[0].tags) if plot.lines else {}
         axes.set_ylabel(substitute(look.label, shared), color=ink, fontsize=8)
+
+
+def _locator(axes: Axes, look: AxisLook) -> Locator:
+    """Ticks at round values of the scale and of the unit."""
+    low, high = axes.get_ylim()
+    span = high - low
+    if look.scale == "log" and high > low * _DECADES_APART:
+        return LogLocator(subs=(1.0, 2.0, 5.0) if high < low * _DECADES_APART**2 else (1.0,), numticks=12)
+    if look.scale == "log-linear":
+        ticks = [value for value, _ in value_ticks(low, high, _TICKS, look.scale)]
+        return FixedLocator(ticks[:: max(1, -(-len(ticks) // (2 * _TICKS)))])
+    if look.tick_labels == "duration" and span > _DURATION_STEPS_S[0]:
+        return MultipleLocator(next((s for s in _DURATION_STEPS_S if span / s <= _TICKS), _DURATION_STEPS_S[-1]))
+    if look.tick_labels == "binary" and span > _TICKS:
+        return MultipleLocator(2.0 ** math.ceil(math.log2(span / _TICKS)))
+    return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
 
 
 def tick_text(value: float, mode: str) -> str:
@@ -90,8 +120,9 @@ def _set_scale(axes: Axes, scale: str) -> None:
 def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: Drawn) -> None:
     """Explicit bounds as given; `auto-style` includes 0 under filled lines; a flat line is not at the edge."""
     low, high = axes.get_ylim()
-    values = [v for line in lines if line.line_style != "vspan" for v in (line.stats.min, line.stats.max)]
-    known = [v for v in (*values, *drawn.band) if abs(v) < _LARGEST]
+    plain = [line for line in lines if line.line_style not in ("vspan", "heatmap")]
+    values = [v for line in plain for v in (line.stats.min, line.stats.max)]
+    known = [v for v in (*values, *drawn.band, *drawn.heat) if abs(v) < _LARGEST]
     filled = drawn.filled
     if known and not filled:
         low, high = min(known), max(known)

@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from query.chart_style import Theme, rgba
+from query.heatmap import Heatmap
 from tocsin.model.asl.errors import AslError
 from tocsin.model.asl.graph import GraphLine
 from tocsin.model.asl.lines import Floats
 from tocsin.model.asl.text import parse_double
 
-_HEAT_ROWS = 24
 _DASHES = (4, 2)
 
 
@@ -27,19 +27,17 @@ def _steps(days: Floats, values: Floats, step: float) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What bounds must allow for: whether any line is filled, and the lowest and highest value of a band."""
+    """What bounds must allow for: whether any line is filled, lowest and highest value of a band and of a heat map."""
 
     filled: bool
     band: tuple[float, ...] = ()
+    heat: tuple[float, ...] = ()
 
 
 def draw_lines(axes: Axes, lines: Sequence[GraphLine], days: Floats, step: float) -> bool:
     """Draw all lines of an axis; tells whether any is filled."""
     above = np.zeros(len(days))
     filled = False
-    heat = [line for line in lines if line.line_style == "heatmap"]
-    if heat:
-        _heatmap(axes, heat, days, step)
     for line in lines:
         if line.line_style == "vspan":
             _span(axes, line, days, step)
@@ -55,7 +53,7 @@ def draw_lines(axes: Axes, lines: Sequence[GraphLine], days: Floats, step: float
             width = line.style.line_width + (0.2 if not line.offset_ms else 0.0)
             axes.plot(x, y, drawstyle="steps-pre", color=rgba(line.colour), linewidth=width, linestyle=style)
             _lone_points(axes, line, days)
-    return filled or bool(heat)
+    return filled
 
 
 def _lone_points(axes: Axes, line: GraphLine, days: Floats) -> None:
@@ -84,20 +82,13 @@ def _span(axes: Axes, line: GraphLine, days: Floats, step: float) -> None:
         )
 
 
-def _heatmap(axes: Axes, lines: Sequence[GraphLine], days: Floats, step: float) -> None:
-    """Shade by how many lines have a value in each cell of time and height."""
-    values = np.array([line.values for line in lines])
-    known = values[np.isfinite(values)]
-    if not len(known):
-        return
-    low, high = float(known.min()), float(known.max())
-    edges = np.linspace(low, high if high > low else low + 1.0, _HEAT_ROWS + 1)
-    counts = np.array([np.histogram(column[np.isfinite(column)], edges)[0] for column in values.T]).T
-    red, green, blue, _ = rgba(lines[0].colour)
-    shade = np.zeros((*counts.shape, 4))
-    shade[..., :3] = (red, green, blue)
-    shade[..., 3] = np.where(counts > 0, 0.15 + 0.85 * counts / max(1, counts.max()), 0.0)
-    axes.imshow(shade, aspect="auto", origin="lower", extent=(days[0] - step, days[-1], edges[0], edges[-1]), zorder=1)
+def draw_heatmap(axes: Axes, heat: Heatmap, days: Floats, step: float) -> None:
+    """Shade each cell of time and height by its count."""
+    colours = np.array([rgba(shade) for shade in heat.shades])
+    cells = colours[heat.shade_of(heat.counts)]
+    cells[heat.counts == 0, 3] = 0.0
+    edges = np.concatenate([[days[0] - step], days])
+    axes.pcolormesh(edges, heat.edges, cells.transpose(1, 0, 2), shading="flat", zorder=1, linewidth=0)
 
 
 def draw_band(axes: Axes, lines: Sequence[GraphLine], days: Floats, band: str, theme: Theme) -> tuple[float, ...]:

@@ -26,6 +26,11 @@ class AxisLook:
     scale: str = "linear"
     label: str | None = None
     tick_labels: str = "decimal"
+    heatmap_scale: str = "linear"
+    heatmap_upper: str = "auto-style"
+    heatmap_lower: str = "auto-style"
+    heatmap_palette: str | None = None
+    heatmap_label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Look:
     only_graph: bool = False
     band: str | None = None
     hints: tuple[str, ...] = ()
+    vision: str = "normal"
+    axis_per_line: bool = False
     axes: tuple[AxisLook, ...] = (AxisLook(),) * MAX_AXES
 
     @property
@@ -71,19 +78,37 @@ def _of_axis(params: QueryParams, key: str, axis: int) -> str | None:
 
 def _look_of_axis(params: QueryParams, axis: int) -> AxisLook:
     old_log = "log" if _of_axis(params, "o", axis) == "1" else "linear"
-    scale = _of_axis(params, "scale", axis) or old_log
-    if scale not in SCALES:
-        raise AslError(f"unknown scale type '{scale}', should be {', '.join(SCALES)}{nearest(scale, SCALES)}")
+    scale = _scale(_of_axis(params, "scale", axis) or old_log)
     ticks = (_of_axis(params, "tick_labels", axis) or "decimal").lower()
     if ticks not in TICK_LABELS:
         raise AslError(f"tick_labels: unknown value '{ticks}', acceptable values are {', '.join(TICK_LABELS)}")
-    bounds = []
-    for key in ("u", "l"):
-        text = _of_axis(params, key, axis) or "auto-style"
-        if text not in ("auto-style", "auto-data") and parse_double(text) is None:
+    label = _of_axis(params, "ylabel", axis) or None
+    upper, lower = _bounds(params, axis, "u", "l")
+    heat_upper, heat_lower = _bounds(params, axis, "heatmap_u", "heatmap_l")
+    heat_palette, heat_label = (_of_axis(params, f"heatmap_{key}", axis) for key in ("palette", "label"))
+    heat_scale = _scale(_of_axis(params, "heatmap_scale", axis) or "linear")
+    return AxisLook(
+        upper, lower, scale, label, ticks, heat_scale, heat_upper, heat_lower, heat_palette or None, heat_label or None
+    )
+
+
+def _scale(name: str) -> str:
+    if name not in SCALES:
+        raise AslError(f"unknown scale type '{name}', should be {', '.join(SCALES)}{nearest(name, SCALES)}")
+    return name
+
+
+def _bounds(params: QueryParams, axis: int, upper: str, lower: str) -> tuple[str, str]:
+    """Both bounds as texts; explicit ones must leave something between them."""
+    texts = {key: _of_axis(params, key, axis) or "auto-style" for key in (upper, lower)}
+    values = {key: parse_double(text) for key, text in texts.items()}
+    for key, text in texts.items():
+        if text not in ("auto-style", "auto-data") and values[key] is None:
             raise AslError(f"axis bound {key} must be auto-style, auto-data or a number, not '{text}'")
-        bounds.append(text)
-    return AxisLook(bounds[0], bounds[1], scale, _of_axis(params, "ylabel", axis) or None, ticks)
+    high, low = values[upper], values[lower]
+    if high is not None and low is not None and not low < high:
+        raise AslError(f"lower bound must be less than upper bound ({lower}={low:g} >= {upper}={high:g})")
+    return texts[upper], texts[lower]
 
 
 def _settings_of_axis(params: QueryParams, axis: int) -> AxisSettings:
@@ -137,6 +162,8 @@ def look(params: QueryParams) -> Look:
         only_graph=params.get("only_graph") == "1",
         band=params.get("band"),
         hints=tuple(h for h in hints if h),
+        vision=params.get("vision", "normal"),
+        axis_per_line=params.get("axis_per_line") == "1",
         axes=tuple(_look_of_axis(params, axis) for axis in range(MAX_AXES)),
     )
 

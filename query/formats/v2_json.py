@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from query.formats import numbers, png
+from query.heatmap import Heatmap, heatmap
 from query.params import LAYOUTS, SCALES, AxisLook, Look
 from tocsin.model.asl.graph import Graph, GraphLine, GraphRequest, Plot
 from tocsin.model.asl.text import java_double, parse_double, substitute
+from tocsin.model.asl.units import decimal_text
 
 
 def line_id(tags: Mapping[str, str], query: str) -> str:
@@ -40,7 +42,11 @@ def write(graph: Graph, request: GraphRequest, look: Look) -> bytes:
         items.append({"type": "graph-image", "data": f"data:image/png;base64,{image}"})
     items.append(graph_metadata(graph, request, look))
     several = len(graph.plots) > 1 and "ambiguous-multi-y" not in look.hints
-    items.extend(axis_metadata(i, plot, look.axes[plot.axis], several) for i, plot in enumerate(graph.plots))
+    for i, plot in enumerate(graph.plots):
+        items.append(axis_metadata(i, plot, look.axes[plot.axis], several))
+        heat = heatmap(plot, look.axes[plot.axis], look.height)
+        if heat is not None:
+            items.append(heatmap_item(i, heat, look.axes[plot.axis]))
     for i, plot in enumerate(graph.plots):
         items.extend(_lines(i, plot))
     return msgspec.json.encode(items)
@@ -84,6 +90,28 @@ def axis_metadata(index: int, plot: Plot, look: AxisLook, several: bool) -> dict
         item["ylabel"] = substitute(look.label, common_tags(list(plot.lines)))
     if several and plot.lines:
         item["axisColor"] = plot.lines[0].colour
+    return item
+
+
+def heatmap_item(index: int, heat: Heatmap, look: AxisLook) -> dict[str, Any]:
+    """A heat map: its cells' bounds, what its colours stand for, and the counts point by point."""
+    item: dict[str, Any] = {
+        "type": "heatmap",
+        "plot": index,
+        "colorScale": SCALES[look.heatmap_scale],
+        "upper": _bound(look.heatmap_upper),
+        "lower": _bound(look.heatmap_lower),
+    }
+    if heat.label:
+        item["label"] = heat.label
+    item["yTicks"] = [
+        {"min": low, "max": high, "label": label} for low, (high, label) in zip(heat.edges, heat.ticks, strict=False)
+    ]
+    item["colorTicks"] = [
+        {"color": shade, "min": low, "max": high, "label": decimal_text(high)}
+        for shade, low, high in zip(heat.shades, heat.bounds, heat.bounds[1:], strict=False)
+    ]
+    item["data"] = {"type": "heatmap", "values": numbers.rows(heat.counts)}
     return item
 
 

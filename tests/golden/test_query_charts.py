@@ -27,20 +27,45 @@ MEAN_DIFFERENCE_MAX = 2.0
 BLESS = os.environ.get("TOCSIN_BLESS") == "1"
 
 S = "name,stalls,:eq"
+BY_DEVICE = f"{S},(,device,),:by"
 CASES: dict[str, dict[str, str]] = {
     "overlay_band": {"q": f"{S},:sum,:dup,1d,:offset", "band": "0.25", "title": "Stalls a second over the day before"},
     "overlay_weeks": {"q": f"{S},:sum,:dup,1d,:offset,{S},:sum,2d,:offset", "band": "minmax"},
+    "overlay_dark": {"q": f"{S},:sum,:dup,1d,:offset", "band": "0.25", "title": "Stalls", "theme": "dark"},
     "alert_spans": {"q": f"{S},:sum,{S},:sum,60,:gt,:vspan,f00,:color,above 60,:legend"},
+    "alert_signal": {"q": f"{S},:sum,:dup,60,:gt,:vspan,40,:alpha,triggered,:legend,60,:const,threshold,:legend"},
     "two_axes": {"q": f"{S},:sum,name,viewers,:eq,:sum,1,:axis", "ylabel.0": "stalls/s", "ylabel.1": "viewers"},
-    "stack_dark": {"q": f"{S},(,device,),:by,:stack", "theme": "dark"},
-    "area_log": {"q": f"{S},(,device,),:by,:area,60,:alpha", "scale": "log"},
-    "sorted_colour_blind": {"q": f"{S},(,device,),:by,max,:sort,desc,:order", "palette": "okabe-ito"},
-    "heatmap": {"q": f"{S},(,device,node,),:by,:heatmap", "no_legend": "1"},
+    "three_axes_dark": {
+        "q": f"{S},:sum,name,viewers,:eq,:sum,1,:axis,name,gaps,:eq,:sum,2,:axis", "theme": "dark",
+        "ylabel.0": "stalls/s", "ylabel.1": "viewers", "ylabel.2": "gaps", "scale.2": "log",
+    },
+    "axis_per_line": {"q": BY_DEVICE, "axis_per_line": "1"},
+    "stack_light": {"q": f"{BY_DEVICE},:stack"},
+    "stack_dark": {"q": f"{BY_DEVICE},:stack", "theme": "dark"},
+    "area_log": {"q": f"{BY_DEVICE},:area,60,:alpha", "scale": "log"},
+    "line_styles": {
+        "q": f"{BY_DEVICE},3,:lw,$(device) at most $(atlas.max),:legend,{S},:sum,:area,30,:alpha,all $device,:legend",
+    },
+    "sorted_colour_blind": {"q": f"{BY_DEVICE},max,:sort,desc,:order", "palette": "okabe-ito"},
+    "colour_blind_dark": {"q": BY_DEVICE, "palette": "okabe-ito", "theme": "dark"},
+    "seen_by_deuteranopes": {"q": BY_DEVICE, "vision": "deuteranopia"},
+    "heatmap": {"q": f"{S},(,device,node,),:by,:heatmap"},
+    "heatmap_dark_log": {
+        "q": f"{S},(,device,node,),:by,:heatmap", "theme": "dark", "scale": "log-linear", "heatmap_scale": "log",
+        "heatmap_palette": "blues", "heatmap_label": "nodes",
+    },
+    "distribution": {"q": "name,startup,:eq,(,percentile,),:by,:heatmap,name,startup,:eq,(,90,),:percentiles"},
     "twice_as_large": {"q": f"{S},:sum", "zoom": "2", "w": "350", "h": "150"},
+    "overlay_twice": {"q": f"{S},:sum,:dup,1d,:offset", "band": "0.25", "zoom": "2"},
+    "several_zones": {"q": f"{S},:sum", "tz": "UTC,Asia/Tokyo,US/Pacific", "s": "e-2d"},
+    "many_lines": {"q": f"{S},(,device,node,),:by", "s": "e-2d"},
+    "narrow": {"q": f"{BY_DEVICE},$(device) has a legend that is too long for so narrow a chart,:legend", "w": "300"},
     "gaps_incomplete": {"q": "name,gaps,:eq,:sum", "no_legend_stats": "1"},
+    "incomplete_dark": {"q": "name,gaps,:eq,:sum", "theme": "dark"},
+    "bounds_durations": {"q": f"{S},:sum", "l": "0", "u": "120", "tick_labels": "duration"},
     "no_data": {"q": "name,nothing,:eq,:sum"},
     "only_graph": {"q": f"{S},:sum", "only_graph": "1"},
-}
+}  # fmt: skip
 
 
 class _Incomplete(MemorySource):
@@ -68,6 +93,10 @@ def client() -> TestClient:
                 burst = 8.0 if device == "tv" and back < 30 else 0.0
                 tags = {"name": "stalls", "device": device, "node": f"n{node}"}
                 source.put(tags, time_ms, float(wave / 4 + i + node / 4 + burst))
+        for bucket in range(0x78, 0x82):
+            source.put(
+                {"name": "startup", "percentile": f"T{bucket:04X}"}, time_ms, max(0.0, wave - abs(bucket - 0x7D))
+            )
         source.put({"name": "viewers"}, time_ms, 6_000 + 50 * float(wave))
         if back % 40 > 8 or back % 40 == 4:
             source.put({"name": "gaps"}, time_ms, float(wave))
@@ -81,10 +110,16 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(mpimg.imread(io.BytesIO(png), format="png"))[..., :3] * 255.0
 
 
+def request(name: str) -> list[tuple[str, str]]:
+    """The parameters of a case; several zones are as many parameters."""
+    params = {"s": "e-3h", "e": str(END), "tz": "UTC", **CASES[name]}
+    return [(key, part) for key, text in params.items() for part in (text.split(",") if key == "tz" else [text])]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_chart_looks_as_blessed(client: TestClient, name: str) -> None:
     """The picture has the blessed one's size and differs little from it."""
-    answer = client.get("/api/v1/graph", params={"s": "e-3h", "e": str(END), "tz": "UTC", **CASES[name]})
+    answer = client.get("/api/v1/graph", params=request(name))
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "image/png"
     path = CHARTS / f"{name}.png"

@@ -17,6 +17,8 @@ BOUNDS: tuple[int, ...] = tuple(int(bound) for bound in ARRAY)
 LAST_BOUND = BOUNDS[-1]
 COUNT = len(BOUNDS)
 _EDGES: npt.NDArray[np.float64] = np.array((0, *BOUNDS), dtype=np.float64)
+_UNITS = {"D": 1.0, "T": 1e9}
+_TAG_LENGTH = 5
 _ROUNDING = 1e-9
 """Percent by which sums of rates miss the share that their whole counts have."""
 
@@ -39,6 +41,18 @@ _FIRST_OF_POWER = {2**e: BOUNDS.index(2**e) for e in range(2, 62, 2)}
 def bucket_tag(prefix: str, index: int) -> str:
     """`T005A`"""
     return f"{prefix}{index:04X}"
+
+
+def bucket_range(tag: str) -> tuple[float, float] | None:
+    """What a bucket covers, by its tag: seconds for timers, amounts as they are; None for a text that is no tag."""
+    if len(tag) != _TAG_LENGTH or tag[0] not in _UNITS:
+        return None
+    try:
+        index = int(tag[1:], 16)
+    except ValueError:
+        return None
+    unit = _UNITS[tag[0]]
+    return (_EDGES[index] / unit, _EDGES[index + 1] / unit) if index < COUNT else None
 
 
 def percentiles(used: npt.NDArray[np.int64], counts: Floats, wanted: Floats) -> Floats:
