@@ -75,6 +75,14 @@ e2e-replay: setup ## One log processed twice and from random offsets: one digest
 test-players: parts ## hls.js in Chromium stalls once; the stored stall equals the media events' truth
 	$(BIN)/pytest -s tests/browser
 
+# Whatever is about the language, graphs, published points, SQL, the client and who may ask: found by name.
+QUERY_TESTS = $(sort $(foreach about,asl atlas query sql publish spectator smile explain client watch sessions \
+	notebook dictionary token tenant access,$(wildcard tests/*/test_*$(about)*.py)))
+
+.PHONY: test-query
+test-query: servers ## All tests of the stack language, graphs, tags, publish, SQL, explain, the client and charts
+	$(BIN)/pytest $(QUERY_TESTS)
+
 .PHONY: golden-atlas
 golden-atlas: setup ## Ask a running Tocsin the questions that Netflix Atlas answered (CASES=DIR)
 	$(BIN)/python tests/golden/atlas_up.py $(if $(CASES),--cases $(CASES))
