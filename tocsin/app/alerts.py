@@ -77,9 +77,9 @@ class Alerts:
         """Receivers whose last delivery failed, and why."""
         return dict(self._outbox.last_error)
 
-    def router(self) -> APIRouter:
-        """Incidents, rules, silences, events, hints."""
-        return create_router(self.engine, self._runner)
+    def router(self, who: Callable[..., str]) -> APIRouter:
+        """Incidents, rules, silences, events, hints; `who` names a request's caller for timelines."""
+        return create_router(self.engine, self._runner, who=who)
 
     def close(self) -> None:
         """Release."""

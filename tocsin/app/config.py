@@ -9,6 +9,7 @@ import difflib
 import functools
 import os
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ ENV_OF_OTHERS = frozenset(
         "TOCSIN_FAILPOINT",
         "TOCSIN_FAILPOINT_FILE",
         "TOCSIN_FAILPOINT_AFTER",
+        "TOCSIN_TOKEN",
         "TOCSIN_WRITE_KEY",
     }
 )
-"""Variables with the prefix that are no configuration keys: the download cache, the compose file, the kill tests."""
+"""Variables with the prefix that are no configuration keys: the download cache, the compose file, the kill tests, a
+caller's token."""
 
 
 class Config(BaseSettings):
@@ -53,6 +56,8 @@ class Config(BaseSettings):
     write_keys: list[str] = Field([], description="Keys that players send; empty accepts any on loopback.")
     bulk_keys: list[str] = Field([], description="Keys of servers that send for many players; they may publish.")
     admin_key: str = Field("", description="Key that may also back-fill published points.")
+    keys_db: Path | None = Field(None, description="Database of tokens and the audit; empty: state.db in `data`.")
+    service_token: str = Field("", description="Token that roles send to one another: the same in all.")
     trusted_proxies: list[str] = Field([], description="Peers whose forwarding and geo headers are believed.")
     geo_country_header: str = Field("", description="Header with the viewer's country, set by a trusted proxy.")
     geo_asn_header: str = Field("", description="Header with the viewer's network, set by a trusted proxy.")
@@ -87,6 +92,19 @@ class Config(BaseSettings):
     def store_dsn(self) -> str:
         """DSN of the store."""
         return self.store or f"chdb://{(self.data / 'store').absolute()}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches the address to listen on."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @property
+    def keys_path(self) -> Path:
+        """The database of tokens."""
+        return self.keys_db or self.data / "state.db"
 
     @property
     def declared_cubes(self) -> tuple[Cube, ...]:

@@ -29,15 +29,18 @@ from query.explain_api import Explainer
 from query.source import StoreSource
 from tocsin.adapters.log.port import LogWriter
 from tocsin.adapters.store.clickhouse import ClickHouseStore
+from tocsin.app.access import Access, caller_name
 from tocsin.app.alerts import Alerts
 from tocsin.app.config import Config
 from tocsin.app.jobs import Jobs
+from tocsin.app.keys_api import keys_router
 from tocsin.app.logs import open_writer
 from tocsin.app.loops import Loops, each_s
 from tocsin.app.metrics import metrics_router
 from tocsin.app.probes import ATTACH_EVERY_S, Probes, remote_verdicts
 from tocsin.app.proxy import ReverseProxy
 from tocsin.app.status import status_router
+from tocsin.app.tenants import TenantSource
 from tocsin.model.errors import ConfigError, InputError, TocsinError
 from tocsin.model.tables import HEARTBEATS
 
@@ -61,6 +64,8 @@ class Core:
         self._parts = parts
         self.config = config
         now_ms = config.clock.now_ms
+        self.access = Access(config)
+        self._closing.callback(self.access.close)
         self.store = ClickHouseStore(config.store_dsn, config.keep_days)
         self._closing.callback(self.store.close)
         self.loops = Loops(lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -76,14 +81,20 @@ class Core:
             self.alerts = Alerts(config, self.store, self._flagged)
             self._closing.callback(self.alerts.close)
         if "alerting" in parts or "probe" in parts:
-            attach = self.alerts.engine.attach_verdict if self.alerts else remote_verdicts(config.alerting_url)
+            attach = (
+                self.alerts.engine.attach_verdict
+                if self.alerts
+                else remote_verdicts(config.alerting_url, config.service_token)
+            )
             self.probes = Probes(config, self.store, self._writer, attach)
 
     def app(self) -> FastAPI:
         """All routes of the core."""
         app = FastAPI(title="Tocsin", version="1")
-        for routes in self._routers():
-            app.include_router(routes)
+        routes = list(app.routes)
+        for router in self._routers():
+            app.include_router(router)
+            routes += router.routes
 
         @app.exception_handler(TocsinError)
         async def explain(_request: Request, error: Exception) -> JSONResponse:
@@ -91,6 +102,7 @@ class Core:
 
         if self.alerts is None and self.config.alerting_url:
             app.mount("/", ReverseProxy(self.config.alerting_url))
+        self.access.guard(app, routes)
         return app
 
     def start(self) -> None:
@@ -109,14 +121,16 @@ class Core:
         now_ms = self.config.clock.now_ms
         yield status_router(self)
         yield metrics_router(self)
+        yield keys_router(self.access.rows, self.access.now_ms)
         if "query" in self._parts:
             explainer = Explainer(self.store, self.source, int(self.config.lateness_s * 1000))
-            yield query_router(QueryDeps(self.source, self.source, now_ms), explainer)
+            seen = TenantSource(self.source)
+            yield query_router(QueryDeps(seen, seen, now_ms), explainer)
             yield analysts_router(self.store, self.config.declared_cubes, self.config.keep_days)
             yield artwork_router(self.store, now_ms)
             yield dashboard_router()
         if self.alerts is not None:
-            yield self.alerts.router()
+            yield self.alerts.router(caller_name)
         if self.probes is not None:
             yield self.probes.router()
 

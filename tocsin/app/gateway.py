@@ -21,11 +21,12 @@ POLL_TIMEOUT_S = 5.0
 class CorePoll:
     """The core's client hints and readiness, asked for in the background so that no heartbeat waits for them."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, token: str = "") -> None:
         uds = target.removeprefix("unix:") if target.startswith("unix:") else None
         self._client = httpx.Client(
-            base_url="http://core" if uds else target, transport=httpx.HTTPTransport(uds=uds), timeout=POLL_TIMEOUT_S
-        )
+            base_url="http://core" if uds else target, transport=httpx.HTTPTransport(uds=uds), timeout=POLL_TIMEOUT_S,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+        )  # fmt: skip
         self._hints: Sequence[Mapping[str, Any]] = ()
         self._ready: tuple[bool, Mapping[str, Any]] = (False, {"core": "starting"})
         self._stop = threading.Event()
@@ -82,7 +83,7 @@ def run(config: Config, core: str = "") -> None:
     """
     writer = open_writer(config)
     source = core or config.alerting_url
-    poll = CorePoll(source) if source else None
+    poll = CorePoll(source, config.service_token) if source else None
     try:
         if poll is None:
             ingest_app.serve(writer, config.clock.now_ms, settings_of(config))

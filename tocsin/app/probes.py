@@ -174,13 +174,14 @@ class Probes:
         }
 
 
-def remote_verdicts(alerting_url: str) -> Callable[[str, Mapping[str, Any]], object]:
-    """Attach verdicts to incidents that another process keeps, over its API."""
+def remote_verdicts(alerting_url: str, token: str = "") -> Callable[[str, Mapping[str, Any]], object]:
+    """Attach verdicts to incidents that another process keeps, over its API; `token` is the service's own."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def attach(incident_id: str, verdict: Mapping[str, Any]) -> None:
         url = f"{alerting_url.rstrip('/')}/v1/incidents/{incident_id}/verdicts"
         try:
-            answer = httpx.post(url, json=dict(verdict), timeout=ATTACH_TIMEOUT_S)
+            answer = httpx.post(url, json=dict(verdict), headers=headers, timeout=ATTACH_TIMEOUT_S)
         except httpx.HTTPError as error:
             raise UnavailableError(f"attaching a verdict at {url}: {error}; it is tried again") from error
         if answer.status_code == httpx.codes.NOT_FOUND:

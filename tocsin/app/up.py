@@ -7,6 +7,7 @@ gateway first, so that whatever it has acknowledged is in the log before the cor
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ def run(config: Config) -> int:
     """
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # while loading; serving has its own
     config.data.mkdir(parents=True, exist_ok=True)
+    if not config.is_loopback:
+        from tocsin.app.access import Access  # not on the way of a gateway that may start at once
+
+        Access(config).close()  # raises where nobody has a token
+    if not config.service_token:
+        config = config.model_copy(update={"service_token": secrets.token_urlsafe(32)})
     with tempfile.TemporaryDirectory(prefix="tocsin-") as folder, ExitStack() as stack:
         socket = Path(folder) / "core.sock"  # a short path: socket paths are limited to 107 bytes
         gateway = GatewayChild(config, socket)

@@ -11,7 +11,7 @@ from rich.table import Table
 from tocsin.app.config import ENV_PREFIX, Config, load
 from tocsin.cli.options import AsJson, ConfigFile
 
-SECRETS = frozenset({"admin_key", "write_keys", "bulk_keys", "pagers", "actions", "store"})
+SECRETS = frozenset({"admin_key", "write_keys", "bulk_keys", "pagers", "actions", "store", "service_token"})
 
 
 def register(app: typer.Typer) -> None:

@@ -38,7 +38,7 @@ class SqliteState:
         self._where = str(path) if path else "memory"
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _engine(path)
+        self._engine = open_engine(path)
         with self._errors("opening"), self._engine.begin() as connection:
             METADATA.create_all(connection)
 
@@ -60,7 +60,8 @@ class SqliteState:
             raise UnavailableError(f"{doing} the state database {self._where}: {error.orig}; check its disk") from error
 
 
-def _engine(path: Path | None) -> Engine:
+def open_engine(path: Path | None) -> Engine:
+    """Connections to the file at `path`, with the settings above; `None` is one database in memory."""
     if path is None:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:

@@ -1,4 +1,4 @@
-"""Tables of incidents, silences, events, deliveries and actions: one SQLAlchemy Core schema for every database.
+"""Tables of incidents, silences, events, deliveries, actions, tokens, writes: one Core schema for every database.
 
 Documents (`doc`) are JSON that their owner reads and writes; columns are what is searched by.
 """
@@ -72,4 +72,25 @@ ACTIONS = Table(
     Column("finished_ms", BigInteger),
     Column("doc", Text, nullable=False),
     Index("actions_by_name", "action", "created_ms"),
+)  # fmt: skip
+
+TOKENS = Table(
+    "tokens", METADATA,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("scopes", String(256), nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)  # fmt: skip
+
+AUDIT = Table(
+    "audit", METADATA,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", String(128), nullable=False),
+    Column("what", Text, nullable=False),
+    Column("status", Integer, nullable=False),
 )  # fmt: skip
