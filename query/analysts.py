@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fastapi import APIRouter
 
-from query import dictionary_api, sql_api
+from query import dictionary_api, sessions_api, sql_api
 from query.errors import ErrorRoute
 from tocsin.adapters.store.port import Store
-from tocsin.model.cubes import DEFAULT_CUBES, Cube
+from tocsin.model.cubes import Cube
 
 
-def router(
-    store: Store, cubes: Sequence[Cube] = DEFAULT_CUBES, keep_days: Mapping[str, int] | None = None
-) -> APIRouter:
-    """All of them; `cubes` and `keep_days` are the installation's, for its dictionary."""
+def router(store: Store, cubes: Sequence[Cube], keep_days: Mapping[str, int], now_ms: Callable[[], int]) -> APIRouter:
+    """All of them; `cubes` and `keep_days` are the installation's, `now_ms` its time in epoch ms."""
     routes = APIRouter(route_class=ErrorRoute, tags=["analysts"])
     sql_api.add_routes(routes, store)
-    dictionary_api.add_routes(routes, cubes, keep_days or {})
+    dictionary_api.add_routes(routes, cubes, keep_days)
+    sessions_api.add_routes(routes, store, now_ms)
     return routes

@@ -1,5 +1,6 @@
-"""`POST /v1/sql` over the embedded engine and a real ClickHouse server: what may run gives the store's own answer, what
-may not is refused, and nobody takes more than the limits.
+"""The analysts' routes, `POST /v1/sql` above all, over the embedded engine and a real ClickHouse server.
+
+What may run gives the store's own answer, what may not is refused, and nobody takes more than the limits.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.e2e import query_world
 from tests.jobs_runner import KEEP_DAYS
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.adapters.store.port import QueryLimits
+from tocsin.model.cubes import DEFAULT_CUBES
 from tocsin.model.dictionary import EXAMPLES
 from tocsin.model.errors import InputError
 
@@ -69,7 +71,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def client(store: ClickHouseStore) -> TestClient:
     """The routes over the store."""
     app = FastAPI()
-    app.include_router(router(store))
+    app.include_router(router(store, DEFAULT_CUBES, {}, lambda: query_world.NOW_MS))
     return TestClient(app)
 
 
@@ -121,6 +123,35 @@ def test_the_dictionary_is_served(client: TestClient) -> None:
     metrics = {metric["name"]: metric for metric in found["metrics"]}
     assert metrics["qoe.freeze.ratio"]["formulas"] == {"playing": "(freeze_ms) / (playing_ms)"}
     assert found["cubes"]["cdn,device"] == ["cdn", "device"]
+
+
+def test_a_playback_is_followed_by_its_buckets(store: ClickHouseStore, client: TestClient) -> None:
+    """Codes have names, zeros are left out; what came after a bucket is all that a follower is given."""
+    first = client.get("/v1/sessions/session-3").json()
+    (heartbeat,) = first["heartbeats"]
+    assert (heartbeat["state"], heartbeat["reason"], heartbeat["startup_ms"]) == ("idle", "start", 300)
+    assert heartbeat["tags"] == {"cdn": "a", "os": "android"}
+    assert "seek_count" not in heartbeat
+    assert (first["session"], first["next"]) == (None, 0)
+    assert client.get("/v1/sessions/session-3?after=0").json()["heartbeats"] == []
+    row = {
+        "session_id": "session-3", "start_offset": 5, "seq": 1, "outcome": 1, "state": 6, "row_kind": "unique",
+        "startup_ms": -1, "minute": query_world.NOW_MS // 1000, "append_day": query_world.NOW_MS // 86_400_000,
+    }  # fmt: skip
+    names = ", ".join(row)
+    store.command(f"INSERT INTO heartbeats ({names}) VALUES ({', '.join(map(repr, row.values()))})")
+    then = client.get("/v1/sessions/session-3?after=0").json()
+    assert [(h["state"], h["outcome"], "startup_ms" in h) for h in then["heartbeats"]] == [
+        ("ended", "completed", False)
+    ]
+    assert then["next"] == 5
+
+
+def test_an_unknown_playback_has_nothing(client: TestClient) -> None:
+    """Its heartbeats may be still to come."""
+    assert client.get("/v1/sessions/nobody").json() == {
+        "session_id": "nobody", "heartbeats": [], "session": None, "next": -1,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("sql", REFUSED, ids=range(len(REFUSED)))

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from query.analysts import router
 from tests import cli_support
 from tocsin.adapters.store.clickhouse import ClickHouseStore
+from tocsin.model.cubes import DEFAULT_CUBES
 
 QUERY = "SELECT number AS n, {name:String} AS name, NULL AS z FROM numbers(2) ORDER BY n"
 
@@ -22,7 +23,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The analysts' routes over an empty embedded store."""
     store = ClickHouseStore(f"chdb://{tmp_path_factory.mktemp('sql') / 'data'}")
     app = FastAPI()
-    app.include_router(router(store))
+    app.include_router(router(store, DEFAULT_CUBES, {}, lambda: 0))
     with cli_support.serving(app) as url:
         yield url
     store.close()

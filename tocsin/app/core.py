@@ -126,7 +126,7 @@ class Core:
             explainer = Explainer(self.store, self.source, int(self.config.lateness_s * 1000))
             seen = TenantSource(self.source)
             yield query_router(QueryDeps(seen, seen, now_ms), explainer)
-            yield analysts_router(self.store, self.config.declared_cubes, self.config.keep_days)
+            yield analysts_router(self.store, self.config.declared_cubes, self.config.keep_days, now_ms)
             yield artwork_router(self.store, now_ms)
             yield dashboard_router()
         if self.alerts is not None:

@@ -17,7 +17,8 @@ COMMANDS: dict[str, str] = {
     "query": "tocsin.cli.query", "explain": "tocsin.cli.explain",
     "sql": "tocsin.cli.sql", "alerting": "tocsin.cli.roles",
     "probe": "tocsin.cli.probe", "simulate": "tocsin.cli.simulate", "demo": "tocsin.cli.demo",
-    "artwork": "tocsin.cli.artwork", "rules": "tocsin.cli.rules", "doctor": "tocsin.cli.doctor",
+    "watch": "tocsin.cli.watch", "artwork": "tocsin.cli.artwork",
+    "rules": "tocsin.cli.rules", "doctor": "tocsin.cli.doctor",
     "dev": "tocsin.cli.dev", "config": "tocsin.cli.config", "keys": "tocsin.cli.keys",
 }  # fmt: skip
 """Command -> module that has it: only the module of the command asked for is imported, so that `--help` is quick."""
