@@ -11,6 +11,7 @@ import dataclasses
 import datetime as dt
 import io
 import threading
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -41,11 +42,17 @@ _SIDE_SHARE = 0.3
 _DRAWN_MAX = 1e200
 # Text rendering of the library is not safe to use from several threads at once.
 DRAWING = threading.Lock()
+_STYLE: Any = {
+    "font.family": "DejaVu Sans",
+    "text.parse_math": False,
+    "path.simplify": True,
+    "agg.path.chunksize": 20_000,
+}
 
 
 def draw_chart(graph: Graph, request: GraphRequest, look: Look) -> bytes:
     """The graph as PNG; `zoom` 2 gives twice the pixels for the same picture."""
-    with DRAWING, mpl.rc_context({"font.family": "DejaVu Sans", "path.simplify": True, "agg.path.chunksize": 20_000}):
+    with DRAWING, mpl.rc_context(_STYLE):
         figure = _figure(graph, request, look)
         out = io.BytesIO()
         FigureCanvasAgg(figure)

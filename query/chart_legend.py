@@ -110,7 +110,7 @@ def write(figure: Figure, legend: LegendLayout, theme: Theme, width: int, height
             left += _SWATCH_PX + (6 if meaning or not row.meanings else 2)
             figure.text(left / width, y / height, meaning, color=theme.text, ha="left", **style)
             left += len(meaning) * _CHAR_PX + (10 if meaning else 0)
-        figure.text(left / width, y / height, row.label.replace("$", r"\$"), color=theme.text, ha="left", **style)
+        figure.text(left / width, y / height, row.label, color=theme.text, ha="left", **style)
         if row.stats:
             figure.text(right, y / height, row.stats, color=theme.text, ha="right", **style)
         y -= _ROW_PX - _ROW_PX // 2
