@@ -26,7 +26,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         yield running
 
 
-def metric(name: str = "artwork.missing", value: Any = 1.0, timestamp: int = NOW_MS, **tags: str) -> dict[str, Any]:
+def metric(name: str = "artwork.missing", value: Any = 1.0, timestamp: Any = NOW_MS, **tags: str) -> dict[str, Any]:
     """One gauge."""
     return {"tags": {"name": name, "atlas.dstype": "gauge", **tags}, "timestamp": timestamp, "value": value}
 
@@ -68,14 +68,18 @@ def test_some_taken_is_202_and_none_is_400_with_reasons(gateway: Serving) -> Non
         metric("qoe.sps"),
         metric(""),
         metric(k="one letter"),
+        metric(**{"two words": "x"}),
+        metric(line="a\nb"),
         metric(empty=""),
         metric(long="x" * 121),
         metric(**{"atlas.other": "x"}),
+        metric(**{"nf.other": "x"}),
         metric(**{"atlas.dstype": "timer"}),
         metric(**{f"tag-{number}": "x" for number in range(20)}),
     ]
     reasons = [
-        "too old", "from future", "'qoe.'", "'name'", "key 'k'", "'empty'", "'long'", "atlas.other", "timer", "21 > 20",
+        "too old", "from future", "'qoe.'", "'name'", "key 'k'", "[two words]", "control characters", "'empty'",
+        "'long'", "atlas.other", "nf.other", "timer", "21 > 20",
     ]  # fmt: skip
     for point, reason in zip(bad, reasons, strict=True):
         answer = publish(gateway, point)
@@ -90,10 +94,68 @@ def test_some_taken_is_202_and_none_is_400_with_reasons(gateway: Serving) -> Non
     assert [name for name, *_ in stored(gateway)] == ["artwork.missing"]
 
 
+def test_a_bad_point_is_told_by_its_first_fault_and_the_good_ones_keep_their_order(gateway: Serving) -> None:
+    """Ages, tags and values of one request are judged point by point; some lines of many are told."""
+    good = [metric(node=f"i-{number % 3}", value=number) for number in range(9)]
+    bad = [metric("qoe.x", timestamp=1), metric("qoe.x"), metric(timestamp=-5)] * 3
+    answer = publish(gateway, *[one for pair in zip(good, bad, strict=True) for one in pair])
+    assert (answer.status_code, answer.json()["errorCount"]) == (202, 9)
+    told = answer.json()["message"]
+    assert [line.partition(" (tags=")[0].split()[0] for line in told] == ["data", "name", "timestamp", "data", "name"]
+    by_node: dict[str, list[float]] = {}
+    for _, tags, _, _, value in stored(gateway):
+        by_node.setdefault(tags["node"], []).append(value)
+    assert by_node == {"i-0": [0, 3, 6], "i-1": [1, 4, 7], "i-2": [2, 5, 8]}
+
+
+def test_text_is_kept_as_it_is_and_types_tell_series_apart(gateway: Serving) -> None:
+    """Spaces, slashes and UTF-8 in values; a series that says it is a rate is another than one that says nothing."""
+    text = {"city": "Köln / Süd", "title": "千と千尋", "quote": '"\\" 😀'}
+    common = {"tags": {"name": "a b", **text}, "timestamp": NOW_MS, "value": 1}
+    typed = [{**common, "tags": {**common["tags"], "atlas.dstype": kind}} for kind in ("rate", "sum", "counter")]  # type: ignore[dict-item]
+    assert publish(gateway, common, *typed).status_code == 200
+    found = sorted(stored(gateway), key=lambda point: (point[2], len(point[1])))
+    assert [(name, kind, tags.get("atlas.dstype")) for name, tags, kind, *_ in found] == [
+        ("a b", "counter", None), ("a b", "rate", None), ("a b", "rate", "rate"), ("a b", "sum", None),
+    ]  # fmt: skip
+    assert all(tags.items() >= text.items() for _, tags, *_ in found)
+    ids = {one.series_id for payload in gateway.payloads(records.POINTS) for one in points.decode(payload).series}
+    assert len(ids) == 4
+
+
+def test_a_request_that_names_itself_is_known_when_it_comes_again(gateway: Serving) -> None:
+    """The same key gives its messages the same ids, another or none gives others; a key that is too long is refused."""
+    url = f"{gateway.url}/api/v1/publish?key=pub-1"
+    metrics = [metric(node=f"i-{number}") for number in range(8)]
+    for name in ("one", "one", "two", None):
+        headers = {"idempotency-key": name} if name else {}
+        assert httpx.post(url, json={"metrics": metrics}, headers=headers).status_code == 200
+    ids = [points.decode(payload).message_id for payload in gateway.payloads(records.POINTS)]
+    assert sorted(ids.count(one) for one in set(ids)) == [1, 1, 2, 2, 2]
+    assert ids.count(0) == 2
+    assert httpx.post(url, json={"metrics": metrics}, headers={"idempotency-key": "x" * 257}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [(b"", "header"), (b":)\n\x01\xfa", "cut off"), (b":)\n\x01\xfa\xfb", "metrics"), (b":)\n\x01\x21", "object")],
+)
+def test_a_broken_smile_document_is_a_400(gateway: Serving, body: bytes, reason: str) -> None:
+    """No document, or none of the payload's form."""
+    headers = {"content-type": "application/x-jackson-smile"}
+    answer = httpx.post(f"{gateway.url}/api/v1/publish?key=pub-1", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert reason in answer.json()["message"][0]
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         (b'{"metrics":[]}', "empty payload"),
+        (b'{"metrics":[{"tags":{"name":"ab","n":1},"timestamp":1,"value":1}]}', "str"),
+        (b'{"metrics":[{"tags":[],"timestamp":1,"value":1}]}', "object"),
+        (b'{"metrics":[{"tags":{"name":"ab"},"timestamp":99999999999999999999,"value":1}]}', "64 bits"),
+        (b'{"tags":7,"metrics":[{"tags":{"name":"ab"},"timestamp":1,"value":1}]}', "object"),
         (b"[]", "object"),
         (b'{"metrics":[{"tags":{"name":"ab"},"timestamp":1,"value":1e999}]}', "range"),
         (b"[" * 100_000, ""),
