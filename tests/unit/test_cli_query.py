@@ -47,6 +47,24 @@ def test_a_row_a_line_with_a_sparkline(server: str, tmp_path: Path) -> None:
     assert rows["web"].split()[-4:] == ["4", "4", "4", "4"]
 
 
+def test_a_narrow_terminal_takes_width_from_the_bars(server: str, tmp_path: Path) -> None:
+    """Every row stays on one line with its whole label and statistics; the range stands above."""
+    narrow = {"COLUMNS": "44"}
+    done = cli_support.run("query", BY_DEVICE, "--server", server, *RANGE, cwd=tmp_path, extra=narrow)
+    above, head, *rows = done.stdout.splitlines()
+    assert above == "2026-11-20 11:55Z to 2026-11-20 12:00Z, step 1m"
+    assert head.split() == ["line", "last", "avg", "min", "max"]
+    assert [row.split()[0] for row in rows] == ["tv", "web"]
+    assert "…" not in done.stdout
+    assert max(map(len, rows)) <= 44
+
+
+def test_a_line_without_values_has_dashes(server: str, tmp_path: Path) -> None:
+    """Nothing is shown as a number where there is none."""
+    done = cli_support.run("query", "name,nothing,:eq,:sum", "--server", server, *RANGE, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1].split() == ["nothing", "–", "–", "–", "–"]
+
+
 def test_json_has_every_value(server: str, tmp_path: Path) -> None:
     """Values come with tags and range; what is missing is null."""
     done = cli_support.run("query", BY_DEVICE, "--server", server, *RANGE, "--step", "1m", "--json", cwd=tmp_path)

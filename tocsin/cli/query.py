@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
 from tocsin.cli import remote
 from tocsin.cli.options import DEFAULT_SERVER, AsJson, ConfigFile, Server
 from tocsin.cli.roles import Host, Port, role_config, serve_role
+from tocsin.model.asl.times import format_duration
 from tocsin.model.errors import InputError
 
 BARS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 40
+SPARK_WIDTH_MIN = 8
+_STATS = ("last", "avg", "min", "max")
 LINES_MAX = 200
 
 Expression = Annotated[str | None, typer.Argument(metavar="'EXPR'", help="Expression; without one, run the role.")]
@@ -107,21 +111,38 @@ def sparkline(values: Sequence[float], width: int = SPARK_WIDTH) -> str:
 
 
 def _print(answer: list[dict[str, Any]]) -> None:
+    """A row a line, as wide as the terminal: the bars give way first, down to `SPARK_WIDTH_MIN`, then the labels."""
     meta = next(item for item in answer if item["type"] == "graph-metadata")
     lines = [item for item in answer if item["type"] == "timeseries"]
-    table = Table("line", f"{_time(meta['startTime'])} to {_time(meta['endTime'])}", box=None, pad_edge=False)
-    for name in ("last", "avg", "min", "max"):
-        table.add_column(name, justify="right")
-    for item in lines[:LINES_MAX]:
-        values = _floats(item)
-        known = [value for value in values if math.isfinite(value)]
-        stats = (known[-1], sum(known) / len(known), min(known), max(known)) if known else (math.nan,) * 4
-        table.add_row(item["label"], sparkline(values), *(f"{value:.6g}" for value in stats))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    shown = [(item["label"], _floats(item)) for item in lines[:LINES_MAX]]
+    stats = [_stats(values) for _, values in shown]
+    room = max((cell_len(label) for label, _ in shown), default=0) + sum(
+        2 + max((len(row[i]) for row in stats), default=0) for i in range(len(_STATS))
+    )
+    width = min(SPARK_WIDTH, max(SPARK_WIDTH_MIN, console.width - room - 2))
+    first, last = (_time(meta[key] - meta["step"]) for key in ("startTime", "endTime"))
+    table = Table(box=None, pad_edge=False)
+    table.add_column("line", no_wrap=True, overflow="ellipsis")
+    table.add_column("", no_wrap=True, min_width=width)
+    for name in _STATS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for (label, values), row in zip(shown, stats, strict=True):
+        table.add_row(label, sparkline(values, width), *row)
+    typer.echo(f"{first} to {last}, step {format_duration(meta['step'])}")
+    console.print(table)
     if len(lines) > LINES_MAX:
         typer.echo(f"{len(lines) - LINES_MAX} more lines: use --json, or filter", err=True)
     for notice in [*meta["warnings"], *(item["label"] for item in answer if item["type"] == "message")]:
         typer.echo(f"notice: {notice}", err=True)
+
+
+def _stats(values: Sequence[float]) -> tuple[str, ...]:
+    """`_STATS` of what has a value, as text; dashes where nothing has."""
+    known = [value for value in values if math.isfinite(value)]
+    if not known:
+        return ("–",) * len(_STATS)
+    return tuple(f"{value:.6g}" for value in (known[-1], sum(known) / len(known), min(known), max(known)))
 
 
 def _floats(item: dict[str, Any]) -> list[float]:
