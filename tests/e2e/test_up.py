@@ -31,11 +31,11 @@ class Up:
         """When every heartbeat of the test was made: one that is sent again is the same heartbeat."""
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> int:
+    def start(self, *arguments: str) -> int:
         """Start it on a free port and wait until it is ready; returns its pid."""
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "tocsin.cli", "up", "--port", str(port)]
+        command = [sys.executable, "-m", "tocsin.cli", "up", "--port", str(port), *arguments]
         with (self.folder / "up.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, "TOCSIN_DATA": str(self.folder / "data")}, stdout=log, stderr=log

@@ -41,7 +41,7 @@ def post(server: str, path: str, body: dict[str, Any]) -> httpx.Response:
 def _ask(method: str, server: str, path: str, **sent: Any) -> httpx.Response:
     url = server.rstrip("/") + path
     try:
-        answer = httpx.request(method, url, timeout=TIMEOUT_S, **sent)
+        answer = httpx.request(method, url, timeout=TIMEOUT_S, headers=authorization(), **sent)
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise InputError(f"asking {url}: {error}; give --server as http://HOST:PORT") from error
     except httpx.HTTPError as error:
