@@ -8,9 +8,9 @@ A minute M (its start) is the point at M + 60 s, as the language stamps an inter
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from query.families import SECONDS, SeriesFamily
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.buckets import bucket_tag
 from tocsin.model.asl.errors import AslLimitError
+from tocsin.model.asl.limits import range_that_fits
 from tocsin.model.asl.lines import Floats, Tags
 from tocsin.model.asl.query_expr import Query
 from tocsin.model.asl.source import FetchRequest
@@ -104,10 +105,7 @@ def read_cells(
         sql = f"SELECT {slot} AS slot{by}, {values} FROM ({rows}) WHERE {where} GROUP BY slot{by}"
     found = store.query_columns(f"{sql} LIMIT {CELLS_MAX}", bound.parameters)
     if len(found["slot"]) == CELLS_MAX:
-        raise AslLimitError(
-            f"'{request.query}' takes more than {CELLS_MAX} cells of cube {cube.name}; ask for a shorter range, "
-            "a longer step, or fewer keys"
-        )
+        _refuse(store, sql, bound.parameters, cube, request, step)
     labels = [found[key] for key in keys]
     if histogram:
         keys = (*keys, "percentile")
@@ -117,6 +115,21 @@ def read_cells(
         cells.lines(f, np.asarray(found[f"v{i}"], dtype=np.float64) * per_second(f, request, step))
         for i, f in enumerate(families)
     ]
+
+
+def _refuse(
+    store: Store, sql: str, parameters: Mapping[str, object], cube: Cube, request: FetchRequest, step: int
+) -> NoReturn:
+    """Say how many cells a read takes, and from when on they fit: whole hours are read, as they are kept."""
+    by_slot = store.query(f"SELECT slot, count() FROM ({sql}) GROUP BY slot ORDER BY slot DESC", parameters)
+    first = request.start_ms - request.step_ms
+    amounts = [(first + int(slot) * step, int(count)) for slot, count in by_slot]
+    remedy = range_that_fits(request, amounts, CELLS_MAX - 1, step, whole_ms=max(HOUR, request.step_ms))
+    total = sum(count for _, count in amounts)
+    raise AslLimitError(
+        f"too many cells: '{request.query}' takes {total} of cube {cube.name}, at most {CELLS_MAX - 1} are read; "
+        f"{remedy}"
+    )
 
 
 def per_second(family: SeriesFamily, request: FetchRequest, step: int) -> float:

@@ -20,7 +20,7 @@ from query.raw import derivable, part_amounts
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.errors import AslLimitError
 from tocsin.model.asl.lines import Floats
-from tocsin.model.asl.query_expr import Query
+from tocsin.model.asl.query_expr import Equal, Query
 from tocsin.model.asl.times import HOUR
 from tocsin.model.cubes import Cube
 from tocsin.model.heartbeat import BATCH_COLUMNS
@@ -81,8 +81,8 @@ def session_sums(store: Store, parts: Sequence[str], span: Span) -> SessionSums:
     count = int(store.query(f"SELECT count() FROM heartbeats WHERE {where}", bound.parameters)[0][0])
     if count > ROWS_MAX:
         raise AslLimitError(
-            f"explaining the point takes {count} raw heartbeats, at most {ROWS_MAX} are read: ask for one of its lines "
-            "by a further condition, or for a shorter step"
+            f"too many raw heartbeats: the point takes {count}, at most {ROWS_MAX} are read; "
+            f"{_condition_that_fits(store, where, bound)}"
         )
     found = store.query_columns(
         f"SELECT session_id, row_kind, {', '.join(BATCH_COLUMNS)} FROM heartbeats WHERE {where}", bound.parameters
@@ -91,20 +91,34 @@ def session_sums(store: Store, parts: Sequence[str], span: Span) -> SessionSums:
     kinds = np.asarray(found["row_kind"], dtype=np.str_)
     numbers = {name: np.asarray(found[name], dtype=np.int64) for name in BATCH_COLUMNS}
     weight = np.where(kinds == "resumed", -1, 1) * numbers["sample_k"]
-    amounts = {
-        part: np.bincount(rows, part_amounts(part, numbers, kinds, weight), len(ids))
+    amounts: dict[str, Floats] = {
+        part: np.bincount(rows, part_amounts(part, numbers, kinds, weight), len(ids)).astype(np.float64)
         for part in filter(derivable, parts)
     }
     if SESSION_MINUTES in parts:
         counted = _session_minutes(store, span)
         amounts[SESSION_MINUTES] = np.array([counted.get(str(one), 0) for one in ids], dtype=np.float64)
-    heartbeats = np.bincount(rows, kinds == "unique", len(ids))
+    heartbeats = np.bincount(rows, weights=kinds == "unique", minlength=len(ids))
     told = np.any([heartbeats, *amounts.values()], axis=0)
     return SessionSums(
         [str(one) for one in ids[told]],
         {part: of_part[told] for part, of_part in amounts.items()},
         tuple(part for part in parts if part not in amounts),
     )
+
+
+def _condition_that_fits(store: Store, where: str, bound: Bound) -> str:
+    """The value of a tag that has the most of the heartbeats, but not too many."""
+    pairs = ", ".join(f"('{key}', toString({key}))" for key in TAG_KEYS)
+    rows = store.query(
+        f"SELECT pair.1, pair.2, count() AS n FROM heartbeats ARRAY JOIN [{pairs}] AS pair WHERE {where}"
+        f" AND pair.2 != '' GROUP BY pair HAVING n <= {ROWS_MAX} ORDER BY n DESC, pair LIMIT 1",
+        bound.parameters,
+    )
+    if not rows:
+        return "no value of a tag has so few: ask for a shorter step"
+    ((key, value, count),) = rows
+    return f"with the condition {Equal(str(key), str(value))} it takes {count}"
 
 
 def _session_minutes(store: Store, span: Span) -> dict[str, int]:

@@ -29,6 +29,7 @@ from query.published import (
 )
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.errors import AslLimitError
+from tocsin.model.asl.limits import range_that_fits
 from tocsin.model.asl.lines import Floats
 from tocsin.model.asl.query_expr import Query
 from tocsin.model.asl.source import FetchRequest
@@ -68,9 +69,10 @@ class PublishedCache:
             self._refresh()
             found = sorted((s for s in self._known() if condition.matches(s.tags)), key=lambda s: (s.name, s.series_id))
             if len(found) * points > self._kept_max:
+                amounts = ((slot * MINUTE, len(found)) for slot in range(first + points - 1, first - 1, -1))
                 raise AslLimitError(
-                    f"{len(found)} published series over {points} minutes are too much to read; "
-                    f"{self._kept_max // points} series would fit"
+                    f"too many points: {len(found)} published series over {points} minutes are {len(found) * points}, "
+                    f"at most {self._kept_max} are read; {range_that_fits(request, amounts, self._kept_max, MINUTE)}"
                 )
             matrix = np.empty((len(found), points))
             row = 0

@@ -14,6 +14,7 @@ from query.families import SeriesFamily
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.buckets import bucket_tag
 from tocsin.model.asl.errors import AslLimitError
+from tocsin.model.asl.limits import range_that_fits
 from tocsin.model.asl.query_expr import Query, all_keys
 from tocsin.model.asl.source import FetchRequest
 from tocsin.model.asl.times import MINUTE
@@ -47,11 +48,18 @@ def read_raw(store: Store, family: SeriesFamily, condition: Query, request: Fetc
         f"minute >= toDateTime({first // 1000}, 'UTC') AND minute < toDateTime({request.end_ms // 1000}, 'UTC')"
         f" AND row_kind IN ('unique', 'timeout', 'resumed') AND {bound.sql(condition)}"
     )
-    count = int(store.query(f"SELECT count() FROM heartbeats WHERE {where}", bound.parameters)[0][0])
+    minutes = store.query(
+        f"SELECT toUnixTimestamp(minute) AS at_s, count() FROM heartbeats WHERE {where}"
+        " GROUP BY at_s ORDER BY at_s DESC",
+        bound.parameters,
+    )
+    count = sum(int(n) for _, n in minutes)
     if count > ROWS_MAX:
+        remedy = range_that_fits(request, [(int(at_s) * 1000, int(n)) for at_s, n in minutes], ROWS_MAX, MINUTE)
+        cube = ",".join(_looked_at(condition, request)) or "all"
         raise AslLimitError(
-            f"{count} raw heartbeats would have to be read, at most {ROWS_MAX} are; ask for a shorter range or "
-            f"declare a cube with the keys of the query"
+            f"too many raw heartbeats: '{request.query}' takes {count}, at most {ROWS_MAX} are read; {remedy}, and any "
+            f"range would with the cube '{cube}' declared"
         )
     numbers = ", ".join(name for name in BATCH_COLUMNS)
     found = store.query_columns(

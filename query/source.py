@@ -112,6 +112,7 @@ class StoreSource(StoreTags):
             raise AslError(
                 f"no cube has the keys {name} of '{request.query}', and raw heartbeats, kept for "
                 f"{self._raw_ms // DAY} days, do not serve it: declare the cube '{name}' in `cubes`, or use fewer keys"
+                f": one has {_most_of(plan.keys, self._cubes)}"
             )
         notices.append(f"answered from raw heartbeats: no cube has {name}; declaring the cube '{name}' makes it quick")
         resolved = self.raw_condition(plan.condition, request)
@@ -145,6 +146,12 @@ class StoreSource(StoreTags):
             return None
         complete = (watermark - self._settle_ms) // MINUTE * MINUTE
         return None if request.end_ms <= complete else complete + MINUTE
+
+
+def _most_of(keys: frozenset[str], cubes: Sequence[Cube]) -> str:
+    """The keys of which one cube has the most."""
+    most = max((keys & frozenset(cube.keys) for cube in cubes), key=len, default=frozenset())
+    return ",".join(sorted(most, key=TAG_KEYS.index)) or "none of them"
 
 
 def _clock(time_ms: int) -> str:

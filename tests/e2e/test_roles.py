@@ -2,7 +2,8 @@
 
 Heartbeats go in at `tocsin ingest`, are counted by `tocsin jobs` off a real Kafka broker into a real ClickHouse server,
 and are read by graph at `tocsin query`, which passes alerting's routes on to `tocsin alerting`. A look asked for there
-is taken by `tocsin probe`, which shares alerting's data folder, as the compose file has it.
+is taken by `tocsin probe`, which shares alerting's data folder, as the compose file has it. Every caller has a
+token, from one database that the roles share, and the roles know each other by the service's own.
 """
 
 from __future__ import annotations
@@ -23,15 +24,20 @@ import pytest
 from player_sim.clips import Gap, StreamSpec, make_stream, serve_folder
 from tests import cli_support
 from tests.ingest_support import envelope, event
+from tocsin.adapters.state.keys import KeyRows
 from tocsin.app.dev import process as proc
 from tocsin.app.dev.clickhouse import ClickHouseServer
 from tocsin.app.dev.kafka import KafkaServer
+from tocsin.app.probes import remote_verdicts
+from tocsin.app.tokens import make_token
+from tocsin.model.errors import InputError, UnavailableError
 
 pytestmark = [pytest.mark.kafka, pytest.mark.clickhouse, pytest.mark.timeout(400)]
 ROLES = ("ingest", "jobs", "query", "alerting", "probe")
 PARTITIONS = 2
 SESSIONS = 5
 KEY = "player-key"
+SERVICE_TOKEN = "between-the-roles-" + "x" * 32
 READY_S = 120.0
 END_S = 20.0
 
@@ -42,6 +48,7 @@ class Roles:
 
     folder: Path
     environment: dict[str, str]
+    headers: dict[str, str]
     ports: dict[str, int] = field(default_factory=lambda: {role: proc.free_port() for role in ROLES})
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
@@ -68,7 +75,7 @@ class Roles:
         """Of GET; None while nobody answers."""
         assert self.processes[role].poll() is None, f"{role} ended: {proc.tail(self.log(role), 40)}"
         try:
-            return httpx.get(self.url(role) + path, params=params, timeout=30)
+            return httpx.get(self.url(role) + path, params=params, headers=self.headers, timeout=30)
         except httpx.HTTPError:
             return None
 
@@ -104,9 +111,12 @@ def roles(
     name = f"roles_{uuid.uuid4().hex[:6]}"
     base, _, _ = clickhouse_server.status().dsn.rpartition("/")
     origin, registry = media
+    folder = tmp_path_factory.mktemp("roles")
     made = Roles(
-        tmp_path_factory.mktemp("roles"),
+        folder,
         {
+            "TOCSIN_KEYS_DB": str(folder / "keys.db"),
+            "TOCSIN_SERVICE_TOKEN": SERVICE_TOKEN,
             "TOCSIN_LOG": f"kafka://{kafka_server.status().bootstrap}/{name}",
             "TOCSIN_STORE": f"{base}/{name}",
             "TOCSIN_PARTITIONS": str(PARTITIONS),
@@ -115,6 +125,7 @@ def roles(
             "TOCSIN_PROBE_SHARE": "0",
             "TOCSIN_WRITE_KEYS": f'["{KEY}"]',
         },
+        _caller(folder / "keys.db"),
     )
     made.environment["TOCSIN_ALERTING_URL"] = made.url("alerting")
     created = httpx.post(base, params={"query": f"CREATE DATABASE {name}"}, timeout=30)
@@ -130,6 +141,16 @@ def roles(
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def _caller(file: Path) -> dict[str, str]:
+    """The header of somebody on call."""
+    now_ms = time.time_ns() // 1_000_000
+    token, row = make_token("ann", ["query:read", "alerts:read", "alerts:write", "probe:run"], 1, now_ms)
+    rows = KeyRows(file)
+    rows.add_token(row)
+    rows.close()
+    return {"Authorization": f"Bearer {token}"}
 
 
 def _send(roles: Roles) -> None:
@@ -172,7 +193,8 @@ def test_the_query_role_passes_alertings_routes_on(roles: Roles) -> None:
 
 def test_a_look_queued_at_alerting_is_taken_by_the_probe(roles: Roles) -> None:
     """The two share the queue and the verdicts: what is asked for at the page's address is decoded elsewhere."""
-    asked = httpx.post(f"{roles.url('query')}/v1/probes", json={"stream": "holed"}, timeout=30)
+    url = f"{roles.url('query')}/v1/probes"
+    asked = httpx.post(url, json={"stream": "holed"}, headers=roles.headers, timeout=30)
     assert asked.status_code == httpx.codes.ACCEPTED, asked.text
     path = f"/v1/probes/{asked.json()['id']}"
 
@@ -188,6 +210,24 @@ def test_a_look_queued_at_alerting_is_taken_by_the_probe(roles: Roles) -> None:
     picture = roles.answer("query", f"{path}/frame.png")
     assert picture is not None
     assert picture.content.startswith(b"\x89PNG")
+
+
+def test_no_role_answers_a_stranger(roles: Roles) -> None:
+    """Directly or through another role; the write key of players is no token."""
+    for role, path in (("query", "/v1/status"), ("query", "/v1/incidents"), ("alerting", "/v1/incidents")):
+        for headers in ({}, {"Authorization": f"Bearer {KEY}"}):
+            assert httpx.get(roles.url(role) + path, headers=headers, timeout=30).status_code == 401
+        answer = roles.answer(role, path)
+        assert answer is not None
+        assert answer.status_code == httpx.codes.OK
+
+
+def test_the_probe_attaches_verdicts_by_the_services_token(roles: Roles) -> None:
+    """With it the incident is looked for; with another token it is refused, to be tried again."""
+    with pytest.raises(InputError, match="no such incident"):
+        remote_verdicts(roles.url("alerting"), SERVICE_TOKEN)("nobodys", {"verdict": "confirmed"})
+    with pytest.raises(UnavailableError, match="401"):
+        remote_verdicts(roles.url("alerting"), "")("nobodys", {"verdict": "confirmed"})
 
 
 @pytest.mark.parametrize(
@@ -216,7 +256,9 @@ def test_sigterm_ends_a_role_with_status_0(roles: Roles, role: str) -> None:
     follow = {"q": "name,qoe.plays,:eq,:sum", "s": "e-10m", "follow": "1"}
     process = roles.processes[role]
     try:
-        with httpx.stream("GET", f"{roles.url('query')}/api/v2/fetch", params=follow, timeout=30) as stream:
+        with httpx.stream(
+            "GET", f"{roles.url('query')}/api/v2/fetch", params=follow, headers=roles.headers, timeout=30
+        ) as stream:
             assert stream.status_code == httpx.codes.OK
             process.send_signal(signal.SIGTERM)
             assert process.wait(END_S) == 0, proc.tail(roles.log(role), 40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import cli_support
 from tests.ingest_support import envelope, event
+from tocsin.adapters.state.keys import KeyRows
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 
 READY_WITHIN_S = 180.0
@@ -119,6 +122,44 @@ def test_killed_and_started_again_it_counts_once(up: Up) -> None:
         store.close()
     assert rows == [(400, 400)]
     assert sessions == 400
+
+
+def test_with_tokens_everybody_needs_one(up: Up) -> None:
+    """Through the gateway as at the core: 401 without, 200 with; a write is noted under the token's name. Heartbeats go
+    on, the gateway goes on asking the core, and a token that is revoked ends within seconds."""
+    data = up.folder / "data"
+    made = cli_support.run(
+        "keys", "create", "ann", "--scope", "query:read", "--scope", "silences:write", "--json", cwd=up.folder,
+        extra={"TOCSIN_DATA": str(data)},
+    )  # fmt: skip
+    ann = json.loads(made.stdout)
+    headers = {"Authorization": f"Bearer {ann['token']}"}
+    up.start()
+    up.send(0, 10)
+    status = f"{up.url}/v1/status"
+    assert httpx.get(status).status_code == 401
+    assert httpx.get(status, headers=headers).status_code == 200
+    assert httpx.get(f"{up.url}/v1/incidents", headers=headers).status_code == 403
+    silence = {"match": {"rule": "rebuffering"}, "ends_ms": up.sent_ms + 3_600_000}
+    answer = httpx.post(f"{up.url}/v1/silences", json=silence, headers=headers)
+    assert answer.status_code == 201
+    assert answer.json()["by"] == "ann"
+    rows = KeyRows(data / "state.db")
+    assert [(row.who, row.what, row.status) for row in rows.audit(1)] == [("ann", "POST /v1/silences", 201)]
+    assert rows.revoke_token(ann["id"], up.sent_ms)
+    rows.close()
+    _until(lambda: httpx.get(status, headers=headers).status_code == 401, 10, "the token is refused")
+    assert up.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("command", ["up", "query"])
+def test_no_network_without_a_token(tmp_path: Path, command: str) -> None:
+    """Bound to every address and without a token nothing starts: one line says how to make one."""
+    extra = {"TOCSIN_HOST": "0.0.0.0", "TOCSIN_WRITE_KEYS": '["k"]', "TOCSIN_STORE": "http://127.0.0.1:1/x"}  # noqa: S104
+    done = cli_support.run(command, cwd=tmp_path, extra=extra)
+    assert done.returncode == 2
+    assert "tocsin keys create" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_mistyped_key_is_refused_with_the_nearest(tmp_path: Path) -> None:

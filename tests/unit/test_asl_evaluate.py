@@ -199,8 +199,8 @@ def test_limits_say_what_would_fit() -> None:
     """Too many lines or points are refused with the limit."""
     with pytest.raises(AslLimitError, match=r"too many lines: 2 > 1"):
         run("name,a,:eq,(,device,),:by", A, limits=Limits(lines=1))
-    with pytest.raises(AslLimitError, match=r"a step 2 times as long"):
-        run("name,a,:eq,(,device,),:by", A, limits=Limits(datapoints=5))
+    with pytest.raises(AslLimitError, match=r"2 lines of 5 points are 10 > 8; step=2m fits, and so does w=2 for"):
+        run("name,a,:eq,(,device,),:by", A, limits=Limits(datapoints=8))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tocsin.model.asl.errors import AslLimitError
+from tocsin.model.asl.limits import check_limits
 from tocsin.model.asl.lines import Floats, Head, Lines, Tags, empty
 from tocsin.model.asl.query_expr import exact_keys
-from tocsin.model.asl.source import FetchRequest, Limits
+from tocsin.model.asl.source import FetchRequest
 
 _ROWS_AT_ONCE = 32
 """Lines that are worked on together, but for a larger group: a week of so many takes 2.6 MB."""
@@ -29,19 +29,6 @@ def group_key(keys: Sequence[str], tags: Tags) -> str | None:
             return None
         parts.append(f"{key}={value}")
     return "(" + " ".join(parts) + ")"
-
-
-def check_limits(lines: int, points: int, limits: Limits) -> None:
-    """Refuse a result that is too big, saying which limit and what would fit."""
-    if lines > limits.lines:
-        raise AslLimitError(
-            f"too many lines: {lines} > {limits.lines}; add a condition, group by fewer keys, or sum the lines"
-        )
-    if lines * points > limits.datapoints:
-        raise AslLimitError(
-            f"too many datapoints: {lines * points} > {limits.datapoints}; a step "
-            f"{-(-lines * points // limits.datapoints)} times as long, or a shorter range, would fit"
-        )
 
 
 def aggregate(
@@ -62,12 +49,12 @@ def aggregate(
     if request.aggregate == "all":
         values = _consolidate_each(raw, "sum", multiple)
         kept = [i for i in range(len(tags)) if not np.isnan(values[i]).all()]
-        check_limits(len(kept), request.points, request.limits)
+        check_limits(request, [tags[i] for i in kept], primary_step_ms)
         heads = [Head(dict(tags[i]), None, gauge_of[i]) for i in kept]
         order = sorted(range(len(kept)), key=lambda j: heads[j].text)
         return Lines(tuple(heads[j] for j in order), values[[kept[j] for j in order]])
     keys, firsts, rows, starts = _groups(request, tags)
-    check_limits(len(firsts), request.points, request.limits)
+    check_limits(request, [tags[i] for i in firsts], primary_step_ms)
     if not firsts:
         return empty(request.points)
     gauges = np.array([gauge_of[i] for i in firsts])
