@@ -30,6 +30,7 @@ class StoreTags:
         self._store, self._cubes, self._now_ms = store, tuple(cubes), now_ms
         self._published_series = PublishedCache(store, now_ms)
         self._cells: tuple[int, bool] | None = None
+        self._listed: dict[tuple[Query, str], tuple[int, list[str]]] = {}
 
     def _has_cells(self) -> bool:
         """Whether any heartbeat was counted."""
@@ -70,12 +71,20 @@ class StoreTags:
         return [value for value in sorted(found) if value > after][:limit]
 
     def _cell_values(self, condition: Query, key: str) -> list[str]:
+        """Values of a key in the smallest cube that serves, from a listing of the last seconds where there is one."""
+        now = self._now_ms()
+        self._listed = {k: kept for k, kept in tuple(self._listed.items()) if 0 <= now - kept[0] < LIST_FOR_MS}
+        listed = self._listed.get((condition, key))
+        if listed is None:
+            listed = self._listed[condition, key] = (now, self._list_cells(condition, key, now))
+        return listed[1]
+
+    def _list_cells(self, condition: Query, key: str, now_ms: int) -> list[str]:
         cube = smallest_cube(all_keys(condition) | {key}, self._cubes)
         if cube is None:
             return []
         resolved = without_patterns(condition, lambda other: self._cell_values(ALL, other))
-        now = self._now_ms()
-        return cube_values(self._store, cube, key, (now - _WINDOW_MS, now + HOUR), resolved)
+        return cube_values(self._store, cube, key, (now_ms - _WINDOW_MS, now_ms + HOUR), resolved)
 
     def tags(self, query: Query, key: str | None, limit: int) -> Sequence[tuple[str, str, int]]:
         """Key, value and how many matching series have them; 1 for what heartbeats have."""

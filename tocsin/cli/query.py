@@ -117,10 +117,9 @@ def _print(answer: list[dict[str, Any]]) -> None:
     console = Console(highlight=False, markup=False)
     shown = [(item["label"], _floats(item)) for item in lines[:LINES_MAX]]
     stats = [_stats(values) for _, values in shown]
-    room = max((cell_len(label) for label, _ in shown), default=0) + sum(
-        2 + max((len(row[i]) for row in stats), default=0) for i in range(len(_STATS))
-    )
-    width = min(SPARK_WIDTH, max(SPARK_WIDTH_MIN, console.width - room - 2))
+    columns = [["line", *(label for label, _ in shown)], *zip(_STATS, *stats, strict=True)]
+    room = sum(2 + max(map(cell_len, column)) for column in columns)
+    width = min(SPARK_WIDTH, max(SPARK_WIDTH_MIN, console.width - room))
     first, last = (_time(meta[key] - meta["step"]) for key in ("startTime", "endTime"))
     table = Table(box=None, pad_edge=False)
     table.add_column("line", no_wrap=True, overflow="ellipsis")
