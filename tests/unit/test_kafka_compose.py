@@ -76,6 +76,15 @@ def test_roles_that_meet_in_files_share_them(compose: dict[str, Any]) -> None:
     assert mounts[environment["TOCSIN_DATA"]] == "alerting-data"
 
 
+def test_roles_that_ask_for_tokens_share_them(compose: dict[str, Any]) -> None:
+    """A token that was made in one is known in all, and each has the service's own."""
+    for name in ("query", "alerting", "probe"):
+        service = compose["services"][name]
+        assert "keys-data:/keys" in service["volumes"]
+        assert Path(service["environment"]["TOCSIN_KEYS_DB"]).parent == Path("/keys")
+        assert service["environment"]["TOCSIN_SERVICE_TOKEN"].startswith("${TOCSIN_SERVICE_TOKEN:?")
+
+
 def test_roles_find_alerting(compose: dict[str, Any]) -> None:
     """Every role knows the alerting service by its name, and pages link to the port at which the page is published."""
     services = compose["services"]

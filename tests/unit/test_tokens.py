@@ -40,9 +40,9 @@ def times() -> Times:
     return Times()
 
 
-def tokens_of(rows: KeyRows, times: Times, service: str = "") -> Tokens:
+def tokens_of(rows: KeyRows, times: Times, service: str = "", *, is_loopback: bool = True) -> Tokens:
     """A process's view of the tokens."""
-    return Tokens(rows, service, lambda: times.now_ms, lambda: times.monotonic_s)
+    return Tokens(rows, service, is_loopback, lambda: times.now_ms, lambda: times.monotonic_s)
 
 
 def test_a_token_is_its_callers(rows: KeyRows, times: Times) -> None:
@@ -80,7 +80,15 @@ def test_tokens_end(rows: KeyRows, times: Times) -> None:
     assert not rows.revoke_token(second.id, times.now_ms)
     times.monotonic_s += REFRESH_S
     assert tokens.caller(long) is None
-    assert tokens.any_exist(), "the last token's end does not open the door"
+    assert tokens.are_needed(), "the last token's end does not open the door"
+
+
+def test_when_tokens_are_needed(rows: KeyRows, times: Times) -> None:
+    """Not on loopback until one was made; always beyond it, also where there is only the service's own."""
+    assert not tokens_of(rows, times).are_needed()
+    assert tokens_of(rows, times, "s" * 32, is_loopback=False).are_needed()
+    rows.add_token(make_token("ann", ["query:read"], 1, NOW_MS)[1])
+    assert tokens_of(rows, times).are_needed()
 
 
 def test_the_service_token(rows: KeyRows, times: Times) -> None:

@@ -1,7 +1,7 @@
 """Who may call what: every request is held against the table of scopes before its route sees it.
 
-Where no token was ever made, the API is open, and a role listens on loopback only (`check_exposed`). From the first
-token on every caller needs one, on loopback too. There is no CORS: a page of another origin reads nothing.
+On loopback, where no token was ever made, the API is open. From the first token on every caller needs one, and beyond
+loopback always: a role does not start there before one exists. There is no CORS: another origin's page reads nothing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Access:
         except ConfigError:
             self.close()
             raise
-        self.tokens = Tokens(self.rows, config.service_token, now_ms)
+        self.tokens = Tokens(self.rows, config.service_token, config.is_loopback, now_ms)
         self.routes: tuple[BaseRoute, ...] = ()
 
     def guard(self, app: FastAPI, routes: Sequence[BaseRoute]) -> None:
@@ -119,7 +119,7 @@ class Guard:
             found = self._tokens.caller(token)
             if found is not None:
                 return found
-        return None if self._tokens.any_exist() else ANYBODY
+        return None if self._tokens.are_needed() else ANYBODY
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, need: Need, caller: Caller) -> None:
         status = ERROR_STATUS

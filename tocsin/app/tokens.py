@@ -79,24 +79,29 @@ def token_doc(row: TokenRow, now_ms: int) -> dict[str, Any]:
 
 
 class Tokens:
-    """Who a token stands for. `service_token` is the roles' own, empty for none; thread-safe."""
+    """Who a token stands for. `service_token` is the roles' own, empty for none; thread-safe.
+
+    `is_loopback`: only this machine can ask, so as long as no token was made, anybody may.
+    """
 
     def __init__(
         self,
         rows: KeyRows,
         service_token: str,
+        is_loopback: bool,
         now_ms: Callable[[], int],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rows, self._now_ms, self._monotonic_s = rows, now_ms, monotonic_s
+        self._rows, self._is_loopback = rows, is_loopback
+        self._now_ms, self._monotonic_s = now_ms, monotonic_s
         self._service = digest(service_token) if service_token else ""
         self._known: dict[str, TokenRow] = {}
         self._read_s = float("-inf")
         self._lock = threading.Lock()
 
-    def any_exist(self) -> bool:
-        """Whether a token was ever made: from then on every caller needs one."""
-        return bool(self._fresh())
+    def are_needed(self) -> bool:
+        """Whether every caller needs one: beyond loopback, and from the first that was ever made."""
+        return not self._is_loopback or bool(self._fresh())
 
     def caller(self, token: str) -> Caller | None:
         """The caller, or None for a token that is not known, not valid any more, or revoked."""
