@@ -1,6 +1,7 @@
 """Charts as PNG: one picture of a graph, drawn by matplotlib without a display.
 
-The plot area has the asked size in pixels; title and legend come on top of it. A point's value holds for the step
+The picture has the asked width and the plot area the asked height, in pixels; title, time and legend come on top of
+it, but where the layout fixes the height of the picture: there is no legend then. A point's value holds for the step
 before it, so lines are drawn as steps. Lines of an earlier time are dashed, with a band around them where asked for;
 spans (`:vspan`) are shaded, and so are points that are not complete yet.
 """
@@ -62,12 +63,12 @@ def draw_chart(graph: Graph, request: GraphRequest, look: Look) -> bytes:
 
 def _figure(graph: Graph, request: GraphRequest, look: Look) -> Figure:
     theme = THEMES[request.theme]
-    legend = chart_legend.layout(graph, look) if look.legend and not look.only_graph else None
+    fixed = look.layout in ("image", "ih")
+    legend = chart_legend.layout(graph, look) if look.legend and not (look.only_graph or fixed) else None
     title = _title(graph, look)
     top = _EDGE_PX + (_TITLE_PX if title else 0)
     times = _TIME_LABELS_PX + _ZONE_PX * (len(request.zones) - 1)
     bottom = (times if not look.only_graph else _EDGE_PX) + (legend.height_px if legend else 0)
-    fixed = look.layout in ("image", "ih")
     height = max(look.height, top + bottom + _MIN_PLOT_PX) if fixed else look.height + top + bottom
     figure = Figure(figsize=(look.width / DPI, height / DPI), dpi=DPI, facecolor=theme.background)
     plots = graph.plots or ()
