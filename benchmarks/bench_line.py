@@ -1,6 +1,6 @@
 """CPU of the whole line, µs a heartbeat by stage, through both runners, at 20 heartbeats a request.
 
-    python benchmarks/bench_line.py [--seconds 20] [--rate 20000] [--runner embedded|kafka] [--check]   (CHECK=1 too)
+    python benchmarks/bench_line.py [--seconds 20] [--rate 40000] [--runner embedded|kafka] [--check]   (CHECK=1 too)
 
 `embedded` is `tocsin up`: a gateway process and a core with the jobs and chdb. `kafka` is a gateway, an Apache Kafka
 broker, a Faust worker, a ClickHouse server and the query role, a process each. For each runner:
@@ -170,7 +170,7 @@ def main() -> None:
     """Measure, print, and with a check fail where a figure is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--rate", type=int, default=20_000, help="heartbeats a second")
+    parser.add_argument("--rate", type=int, default=40_000, help="heartbeats a second")
     parser.add_argument("--runner", choices=sorted(RUNNERS), action="append")
     parser.add_argument("--check", action="store_true", default=os.environ.get("CHECK", "") not in ("", "0"))
     parser.add_argument("--scaled", action="store_true", help="judge by the budgets times this machine's slowness")

@@ -16,7 +16,7 @@ BLOCK_BYTES_MAX = 32 << 20
 
 
 def keep_freed() -> None:
-    """Keep freed memory for the next bucket; does nothing where the C library is not glibc."""
+    """Keep freed memory for the next bucket; call before any thread starts. Does nothing where there is no glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return

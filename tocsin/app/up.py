@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tocsin.app.config import Config
+from tocsin.app.memory import keep_freed
 
 STOP_S = 45.0
 
@@ -54,6 +55,7 @@ def run(config: Config) -> int:
 
     The gateway starts first: it takes heartbeats into the log while the core still loads.
     """
+    keep_freed()  # before there are threads: those that have begun keep their own heaps
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))  # while loading; serving has its own
     config.data.mkdir(parents=True, exist_ok=True)
     if not config.is_loopback:
