@@ -147,12 +147,7 @@ class _Reader:
         return table[number]
 
     def _text(self, length: int, encoding: str) -> str:
-        start = self.at
-        self.at += length
-        text = self._data[start : self.at]
-        if len(text) < length:
-            raise IndexError
-        return text.decode(encoding)
+        return self._taken(length).decode(encoding)
 
     def _long_text(self, encoding: str) -> str:
         end = self._data.find(_END_TEXT, self.at)
@@ -164,30 +159,34 @@ class _Reader:
 
     def _integer(self, bytes_max: int) -> int:
         """Big-endian in 7 bits a byte, 6 in the last one, whose top bit is set."""
-        folded = 0
-        for _ in range(bytes_max):
-            byte = self._byte()
-            if byte & 0x80:
-                folded = folded << 6 | byte & 0x3F
-                if folded >> (32 if bytes_max == 5 else 64):
-                    break
-                return _unfolded(folded)
-            folded = folded << 7 | byte
-        raise SmileError(f"the integer before byte {self.at} is too long for its kind")
+        data, start = self._data, self.at
+        last = start
+        while data[last] < 0x80 and last - start < bytes_max:
+            last += 1
+        self.at = last + 1
+        folded = _joined(data[start:last]) << 6 | data[last] & 0x3F
+        if last - start == bytes_max or folded >> (32 if bytes_max == 5 else 64):
+            raise SmileError(f"the integer before byte {self.at} is too long for its kind")
+        return _unfolded(folded)
 
     def _float(self, token: int) -> float:
-        length, layout = (5, ">f") if token == 0x28 else (10, ">d")
-        bits = 0
-        for _ in range(length):
-            byte = self._byte()
-            if byte & 0x80:
-                raise SmileError(f"the number before byte {self.at} has a byte of 8 bits")
-            bits = bits << 7 | byte
-        wide = 32 if length == 5 else 64
+        length, wide, layout = (5, 32, ">f") if token == 0x28 else (10, 64, ">d")
+        groups = self._taken(length)
+        if max(groups) >= 0x80:
+            raise SmileError(f"the number before byte {self.at} has a byte of 8 bits")
+        bits = _joined(groups)
         if bits >> wide:
             raise SmileError(f"the number before byte {self.at} has more than {wide} bits")
         number: float = struct.unpack(layout, bits.to_bytes(wide // 8, "big"))[0]
         return number
+
+    def _taken(self, length: int) -> bytes:
+        start = self.at
+        self.at += length
+        taken = self._data[start : self.at]
+        if len(taken) < length:
+            raise IndexError
+        return taken
 
     def _byte(self) -> int:
         byte = self._data[self.at]
@@ -204,6 +203,14 @@ def _share(table: list[str] | None, text: str) -> None:
     if len(table) == _TABLE:
         table.clear()
     table.append(text)
+
+
+def _joined(groups: bytes) -> int:
+    """Groups of 7 bits as one number."""
+    joined = 0
+    for group in groups:
+        joined = joined << 7 | group
+    return joined
 
 
 def _unfolded(folded: int) -> int:
