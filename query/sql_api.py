@@ -43,10 +43,14 @@ class SqlRequest(BaseModel):
     limits: SqlLimits = SqlLimits()
 
 
-_OPENAPI = {
-    "requestBody": {"required": True, "content": {"application/json": {"schema": SqlRequest.model_json_schema()}}},
-    "responses": {"200": {"description": "rows", "content": {known.content_type: {} for known in FORMATS.values()}}},
-}
+def _openapi() -> dict[str, Any]:
+    """The body is read by hand, for its limit: so is its schema, with the limits' own in its place."""
+    schema = SqlRequest.model_json_schema()
+    schema["properties"]["limits"] = schema.pop("$defs")["SqlLimits"]
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {"200": {"description": "Rows", "content": {one.content_type: {} for one in FORMATS.values()}}},
+    }
 
 
 def add_routes(routes: APIRouter, store: Store) -> None:
@@ -69,7 +73,7 @@ def add_routes(routes: APIRouter, store: Store) -> None:
         finally:
             places.release()
 
-    @routes.post("/v1/sql", summary="Answer one read-only SELECT", openapi_extra=_OPENAPI)
+    @routes.post("/v1/sql", summary="Answer one read-only SELECT", openapi_extra=_openapi())
     async def sql(request: Request) -> Response:
         asked = await _body(request)
         named = request.query_params.get("format", asked.format)

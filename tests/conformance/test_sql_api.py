@@ -227,6 +227,7 @@ def test_parameters_are_those_that_the_query_names(client: TestClient) -> None:
     assert "no value for the parameter 'a'" in refused(client, "SELECT {a:Int64}")
     assert "'b' is not used" in refused(client, "SELECT {a:Int64}", params={"a": 1, "b": 2})
     assert "cannot be parsed as Int64" in refused(client, "SELECT {a:Int64}", params={"a": "one"})
+    assert "'ä' is no name of a parameter" in refused(client, "SELECT {ä:Int64}", params={"ä": 1})
 
 
 def test_json_has_types_and_exact_numbers(client: TestClient) -> None:
@@ -243,6 +244,19 @@ def test_json_has_types_and_exact_numbers(client: TestClient) -> None:
 
 
 FORMAT_SQL = "SELECT number AS n, [number] AS l, map('k', number) AS m FROM numbers(2) ORDER BY n"
+
+
+def test_a_long_result_is_whole(client: TestClient) -> None:
+    """However it is written, piece by piece; nothing is written of nothing."""
+    assert rows(client, "SELECT number FROM numbers(12345) ORDER BY number") == [[n] for n in range(12_345)]
+    assert rows(client, "SELECT number FROM numbers(0)") == []
+
+
+def test_the_api_describes_itself(client: TestClient) -> None:
+    """The body's schema refers to nothing outside of itself."""
+    (body,) = client.get("/openapi.json").json()["paths"]["/v1/sql"]["post"]["requestBody"]["content"].values()
+    assert body["schema"]["properties"]["limits"]["properties"]["time_s"]["maximum"] == TIME_S_MAX
+    assert "$ref" not in json.dumps(body)
 
 
 def test_formats_by_name_body_and_header(client: TestClient) -> None:

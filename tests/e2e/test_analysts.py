@@ -206,6 +206,15 @@ def test_ctrl_c_ends_watching(world: World, tmp_path: Path) -> None:
     assert watching.returncode == 0
 
 
+def test_what_is_left_of_an_old_playback_is_said(world: World, tmp_path: Path) -> None:
+    """Its heartbeats are gone, its totals are not: there is nothing to wait for."""
+    done = cli_support.run(
+        "watch", "playback-001", "--server", world.url, cwd=tmp_path, extra=world.environment
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "playback-001 ended: failed; its heartbeats are not kept\n"
+
+
 def _send(world: World, *events: dict[str, Any]) -> None:
     """Heartbeats of this moment, acknowledged."""
     now_ms = time.time_ns() // 1_000_000

@@ -48,6 +48,9 @@ def _follow(server: str, session: str, every_s: float) -> Iterator[dict[str, Any
     while True:
         found = remote.get_json(server, path, {"after": str(after)})
         if after == -1 and not found["heartbeats"]:
+            if found["session"] is not None:
+                typer.echo(f"{session} ended: {found['session']['outcome']}; its heartbeats are not kept", err=True)
+                return
             typer.echo(f"no heartbeat of {session} yet; a new one shows after some seconds", err=True)
         for heartbeat in found["heartbeats"]:
             ended = ended_after(heartbeat, ended)

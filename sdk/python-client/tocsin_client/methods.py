@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
@@ -73,7 +74,7 @@ def tags(key: str = "") -> Exchange[list[str]]:
     found: list[str] = []
     params: dict[str, str | int] = {}
     while True:
-        path = f"/api/v1/tags/{key}" if key else "/api/v1/tags"
+        path = f"/api/v1/tags/{quote(key, safe='')}" if key else "/api/v1/tags"
         answer = checked((yield Ask("GET", path, params)))
         found += answer.json()
         after = answer.headers.get("x-atlas-next-offset")
