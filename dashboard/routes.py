@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from fastapi.responses import FileResponse
 
 STATIC = Path(__file__).parent / "static"
-FILES = {"app.js": "text/javascript", "charts.js": "text/javascript", "style.css": "text/css"}
+SCRIPTS = ("app.js", "charts.js", "dom.js", "explain.js", "server.js")
+FILES = {**dict.fromkeys(SCRIPTS, "text/javascript"), "style.css": "text/css"}
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

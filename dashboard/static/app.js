@@ -1,6 +1,9 @@
-// The page: views chosen by the part of the address after "#". Text from the server only ever becomes text nodes.
+// The page: views chosen by the part of the address after "#".
 
-import { draw, json, latest, weeks } from "/static/charts.js";
+import { draw, latest, onPoint, weeks } from "/static/charts.js";
+import { cohort, el, facts, moment, number, time } from "/static/dom.js";
+import { address, explainView } from "/static/explain.js";
+import { ask, json, picture } from "/static/server.js";
 
 const REFRESH_MS = 5_000;
 const RANGE_MIN = 60;
@@ -14,26 +17,6 @@ const HEADLINES = [
 ];
 const view = document.getElementById("view");
 let shown = 0;
-
-function el(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key === "onclick") node.addEventListener("click", value);
-    else if (value !== null && value !== undefined) node.setAttribute(key, value);
-  }
-  node.append(...children.flat(Infinity).filter(child => child !== null && child !== undefined));
-  return node;
-}
-
-const time = ms => (ms ? new Date(ms).toLocaleTimeString([], { hour12: false }) : "–");
-const moment = ms => (ms ? new Date(ms).toLocaleString([], { hour12: false }) : "–");
-const cohort = tags => Object.entries(tags ?? {}).map(([key, value]) => `${key}=${value}`).join(" · ") || "everything";
-
-function number(value, unit) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  if (unit === "1") return `${(value * 100).toFixed(2)} %`;
-  return `${Number(value.toPrecision(4)).toLocaleString()} ${unit ?? ""}`.trim();
-}
 
 function formatted(value, format) {
   if (value === null) return "–";
@@ -60,28 +43,32 @@ async function incidents() {
 async function now(run) {
   const cards = HEADLINES.map(({ label }) => ({
     value: el("span", { class: "value" }, "…"), versus: el("span", { class: "versus" }), chart: el("div", { class: "chart" }), label,
+    why: el("a", { class: "why", hidden: "", "aria-label": `Explain ${label}` }, "explain"),
   }));
   const side = el("aside", { "aria-label": "Incidents" });
   view.replaceChildren(el("div", { class: "now" },
     el("section", { class: "charts" }, cards.map(card => el("div", { class: "card" },
-      el("h2", {}, card.label), card.value, " ", card.versus, card.chart))),
+      el("h2", {}, card.label), card.value, " ", card.versus, " ", card.why, card.chart))),
     side));
   for (; shown === run; await new Promise(done => setTimeout(done, REFRESH_MS))) {
     const status = await json("/v1/status");
     const [list] = await Promise.all([incidents(), ...HEADLINES.map(async (headline, at) => {
       const data = await weeks(headline.query, RANGE_MIN);
       if (shown !== run) return;
-      const { value, last } = latest(data, status.complete_until_ms);
+      const { value, last, at_ms } = latest(data, status.complete_until_ms);
       cards[at].value.textContent = formatted(value, headline.format);
       cards[at].versus.textContent = `last week ${formatted(last, headline.format)}`;
+      cards[at].why.hidden = !at_ms;
+      cards[at].why.setAttribute("href", address(headline.query, at_ms));
       draw(cards[at].chart, data, { format: headline.format, complete_until_ms: status.complete_until_ms, label: headline.label });
+      onPoint(cards[at].chart, (at_ms, weeks_back) => { location.hash = address(headline.query, at_ms, weeks_back); });
     })]);
     if (shown !== run) return;
     const open = list.filter(incident => incident.state !== "closed");
     const closed = list.filter(incident => incident.state === "closed").slice(0, 5);
     side.replaceChildren(
       el("h2", {}, open.length ? `${open.length} open` : "No open incident"), ...open.map(incidentLine),
-      closed.length ? el("h2", { class: "soft" }, "Closed lately") : null, ...closed.map(incidentLine));
+      ...(closed.length ? [el("h2", { class: "soft" }, "Closed lately")] : []), ...closed.map(incidentLine));
   }
 }
 
@@ -93,9 +80,6 @@ async function incidentList() {
     el("thead", {}, el("tr", {}, ["State", "What", "Where", "Opened", "Closed"].map(text => el("th", {}, text)))),
     el("tbody", {}, rows)));
 }
-
-const facts = pairs => el("dl", {}, pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined)
-  .flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
 function cohortTable(incident) {
   if (!incident.cohorts.length) return null;
@@ -114,7 +98,7 @@ const local = url => { const link = new URL(url, location.href); return link.pat
 function verdictCard({ verdict, detector, stream, origin, text, cpu_s, frame_url }) {
   return el("div", { class: "card" }, el("h2", {}, `Probe: ${verdict}${detector && detector !== "none" ? `, ${detector}` : ""}`),
     facts([["stream", stream], ["where from", origin], ["what", text], ["CPU", cpu_s ? `${cpu_s.toFixed(2)} s` : ""]]),
-    frame_url ? el("p", {}, el("img", { class: "frame", src: local(frame_url), alt: `Evidence frame of ${stream}: ${detector}` })) : null);
+    frame_url ? el("p", {}, picture(local(frame_url), `Evidence frame of ${stream}: ${detector}`)) : null);
 }
 
 // What a remediation did to the cohort, beside everyone else.
@@ -128,7 +112,7 @@ async function incidentView(run, id) {
   const incident = await json(`/v1/incidents/${encodeURIComponent(id)}`);
   if (shown !== run) return;
   const act = verb => async () => {
-    await fetch(`/v1/incidents/${encodeURIComponent(id)}/${verb}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
+    await ask(`/v1/incidents/${encodeURIComponent(id)}/${verb}`, { method: "POST", headers: { "content-type": "application/json" }, body: "{}" });
     await show();
   };
   view.replaceChildren(
@@ -147,7 +131,7 @@ async function incidentView(run, id) {
       cohortTable(incident),
       incident.items.length ? el("div", { class: "card" }, el("h2", {}, "Items"), el("ul", {}, incident.items.map(item => el("li", {}, cohort(item))))) : null,
       incident.links.graph ? el("div", { class: "card" }, el("h2", {}, "This week over last week"),
-        el("img", { class: "frame", src: local(incident.links.graph), alt: `Graph of ${incident.metric}` })) : null,
+        picture(local(incident.links.graph), `Graph of ${incident.metric}`)) : null,
       incident.verdicts.map(verdictCard),
       incident.actions.length ? el("div", { class: "card" }, el("h2", {}, "Actions"), el("ul", {}, incident.actions.map(action =>
         el("li", {}, `${action.action}: ${action.state}${action.dry_run ? " (dry run)" : ""}${action.answer ? `, answered ${action.status} ${action.answer}` : ""}`, effect(action))))) : null,
@@ -201,15 +185,17 @@ async function health() {
       problems.length ? el("ul", { class: "bad" }, problems.map(problem => el("li", {}, problem))) : null)));
 }
 
+const explain = (run, query, at) => explainView(view, () => shown === run, query, at);
+
 async function show() {
   const run = ++shown;
-  const [name, id] = location.hash.replace(/^#\//, "").split("/");
+  const [name, ...rest] = location.hash.replace(/^#\//, "").split("/");
   for (const link of document.querySelectorAll("nav a")) {
     link.toggleAttribute("aria-current", link.getAttribute("href") === `#/${name}`);
   }
-  const views = { "": now, incidents: id ? incidentView : incidentList, artwork, streams, health };
+  const views = { "": now, incidents: rest[0] ? incidentView : incidentList, artwork, streams, health, explain };
   try {
-    await (views[name] ?? now)(run, decodeURIComponent(id ?? ""));
+    await (views[name] ?? now)(run, ...rest.map(decodeURIComponent));
   } catch (error) {
     if (shown === run) view.replaceChildren(el("p", { class: "bad", role: "alert" }, String(error.message ?? error)));
   }
@@ -217,9 +203,11 @@ async function show() {
 
 const direct = location.pathname.match(/^\/incidents\/([^/]+)$/);
 if (direct) location.replace(`/#/incidents/${direct[1]}`);
-setInterval(async () => {
+async function clock() {
   const status = await json("/v1/status").catch(() => null);
   document.getElementById("clock").textContent = status ? time(status.now_ms) : "no answer";
-}, 1_000);
+  setTimeout(clock, 1_000);
+}
+clock();
 window.addEventListener("hashchange", show);
 show();

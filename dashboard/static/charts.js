@@ -1,17 +1,13 @@
 // Week-over-week charts: this week's line over last week's, a band over the last four weeks, incomplete minutes shaded.
 
+import { json } from "/static/server.js";
+
 const MINUTE_MS = 60_000;
 
 function theme() {
   const style = getComputedStyle(document.documentElement);
   const of = name => style.getPropertyValue(name).trim();
   return { text: of("--text"), soft: of("--soft"), line: of("--line"), accent: of("--accent") };
-}
-
-async function json(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} answered ${answer.status}: ${(await answer.text()).slice(0, 300)}`);
-  return answer.json();
 }
 
 // The lines of one expression now and one to four weeks ago: {times, lines: [now, 1w, 2w, 3w, 4w]}, null where no data.
@@ -39,9 +35,9 @@ function band(lines, row) {
 export function latest(data, complete_until_ms) {
   for (let row = data.times.length - 1; row >= 0; row--) {
     const value = data.lines[0][row];
-    if (value !== null && data.times[row] <= complete_until_ms) return { value, last: data.lines[1][row] };
+    if (value !== null && data.times[row] <= complete_until_ms) return { value, last: data.lines[1][row], at_ms: data.times[row] };
   }
-  return { value: null, last: null };
+  return { value: null, last: null, at_ms: null };
 }
 
 export function draw(element, data, { format, complete_until_ms, label }) {
@@ -70,4 +66,11 @@ export function draw(element, data, { format, complete_until_ms, label }) {
   element.setAttribute("aria-label", label);
 }
 
-export { json };
+// Calls back with the time of a point that is clicked, and how many weeks before the shown time its line lies.
+export function onPoint(element, call) {
+  element.removeAllListeners("plotly_click");
+  element.on("plotly_click", ({ points }) => {
+    const point = points.find(one => one.data.name === "now") ?? points[0];
+    call(new Date(point.x).getTime(), point.data.name === "last week" ? 1 : 0);
+  });
+}

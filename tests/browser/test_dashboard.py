@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from tests.browser.collectors import Tocsin, tocsin_up
+from tocsin.adapters.state.keys import KeyRows
+from tocsin.app.tokens import make_token
 
 pytestmark = pytest.mark.browser
 HERE = Path(__file__).parent
@@ -29,7 +32,7 @@ def tocsin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tocsin]:
         running.wait_until_ready()
         now_ms = int(time.time() * 1000)
         events = [
-            {"session_id": f"dashboard-{number:04d}", "seq": 0, "ts_ms": now_ms, "interval_ms": 10_000,
+            {"session_id": f"dashboard-{number:04d}", "seq": 0, "ts_ms": now_ms - 120_000, "interval_ms": 10_000,
              "reason": "start", "state": "playing", "playhead_ms": 9_000, "startup_ms": 700, "startup_wait_ms": 700,
              "playing_ms": 9_000, "rebuffer_ms": 200, "media_ms": 9_000, "bits_kb": 20_000}
             for number in range(EVENTS)
@@ -80,6 +83,38 @@ def test_a_view_shows_its_data(tocsin: Tocsin, tmp_path: Path, view: str, select
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_number_explains_itself(tocsin: Tocsin, tmp_path: Path) -> None:
+    """By keyboard from the card, and by a click on the chart: the definition, and the sessions that sum to it."""
+    said = _ask(tocsin, tmp_path)
+    for way in ("keyboard", "mouse"):
+        assert "plays per second, the headline signal" in said[way]
+        assert "the sessions sum to it" in said[way]
+        assert "balanced" in said[way]
+    assert f"{EVENTS} sessions" in said["keyboard"]
+    assert "dashboard-00" in said["keyboard"]
+    assert "null" not in said["now"]
+
+
+def test_the_page_asks_for_a_token(tmp_path: Path) -> None:
+    """Where the server wants one it is asked for; a wrong one is said to be wrong; the right one opens the page."""
+    with tocsin_up(tmp_path) as running:
+        token, row = make_token("ann", ["query:read", "alerts:read"], 1, int(time.time() * 1000))
+        rows = KeyRows(tmp_path / "state.db")
+        rows.add_token(row)
+        rows.close()
+        said = _ask(running, tmp_path, "--token", token)
+    assert said["open"] == "No open incident"
+
+
+def _ask(running: Tocsin, folder: Path, *options: str) -> dict[str, str]:
+    """What the page said in a browser that asks it why."""
+    command = ["node", str(HERE / "explain.mjs"), f"{running.base_url}/", str(folder / "page.png"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    said: dict[str, str] = json.loads(done.stdout)
+    return said
 
 
 def test_only_the_pages_own_scripts_may_run(tocsin: Tocsin) -> None:
