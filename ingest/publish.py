@@ -32,7 +32,8 @@ from tocsin.model.points import PointBatch
 
 PATH = "/api/v1/publish"
 MESSAGE_POINTS_MAX = 10_000
-"""Points of one log record."""
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024
+"""Of one log record, before compression: Kafka takes twice that."""
 IDEMPOTENCY_KEY_MAX = 256
 
 
@@ -112,12 +113,15 @@ def _request_id(write_key: str, headers: Headers) -> bytes:
 def log_records(points_: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
     """Log records by partition: all points of a series are in one, so that the last of them stays the last."""
     partition_of = np.array([series.series_id % partitions for series in points_.series], np.int64)[points_.codes]
+    least = MESSAGE_BYTES_MAX // MESSAGE_POINTS_MAX
+    bytes_ = np.array([max(len(series.packed), least) for series in points_.series], np.int64)[points_.codes]
     for partition in np.flatnonzero(np.bincount(partition_of)).tolist():
         rows = np.flatnonzero(partition_of == partition)
-        for start in range(0, len(rows), MESSAGE_POINTS_MAX):
-            told = request_id and request_id + b"\0%d,%d" % (partition, start)
+        message_of = np.cumsum(bytes_[rows]) // MESSAGE_BYTES_MAX
+        for number, some in enumerate(np.split(rows, np.flatnonzero(np.diff(message_of)) + 1)):
+            told = request_id and request_id + b"\0%d,%d" % (partition, number)
             message_id = xxhash.xxh3_64_intdigest(told) if told else 0
-            yield partition, points.encode(points_.take(rows[start : start + MESSAGE_POINTS_MAX], message_id))
+            yield partition, points.encode(points_.take(some, message_id))
 
 
 def _answer(status: int, message: object, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:

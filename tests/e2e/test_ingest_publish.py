@@ -9,9 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
+from ingest.publish import MESSAGE_BYTES_MAX, MESSAGE_POINTS_MAX, log_records
 from ingest.settings import IngestSettings, WriteKey
 from tests.ingest_support import NOW_MS, Serving, serving
 from tocsin.model import points, records
+from tocsin.model.points import Point
 
 
 @pytest.fixture
@@ -189,6 +191,19 @@ def test_players_keys_do_not_publish(gateway: Serving) -> None:
     assert publish(gateway, metric(), key="play-1").status_code == 403
     assert publish(gateway, metric(), key="").status_code == 401
     assert stored(gateway) == []
+
+
+def test_a_large_request_becomes_several_records() -> None:
+    """Each within what a log takes, however long the tags; together they are the request, in its order."""
+    tags = {f"tag-{number:02}": "x" * 110 for number in range(18)}
+    sent = points.batch([Point("load", {**tags, "node": f"{n:06}"}, NOW_MS, float(n), "sum") for n in range(4_000)])
+    taken = [points.decode(payload) for _, payload in log_records(sent, 1, b"key")]
+    assert len(taken) > 2
+    assert max(sum(len(one.packed) for one in batch.series) for batch in taken) < 1.01 * MESSAGE_BYTES_MAX
+    assert [value for batch in taken for value in batch.values] == list(range(4_000))
+    assert len({batch.message_id for batch in taken}) == len(taken)
+    small = points.batch([Point("load", {"node": "a"}, NOW_MS + n, 1.0) for n in range(25_000)])
+    assert max(len(points.decode(payload)) for _, payload in log_records(small, 1, b"")) <= MESSAGE_POINTS_MAX + 1
 
 
 def test_points_of_a_series_share_a_partition(tmp_path: Path) -> None:

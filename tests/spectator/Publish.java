@@ -11,7 +11,8 @@ import java.util.concurrent.TimeUnit;
 /**
  * A service that counts with Netflix's Spectator, once, and publishes when it stops. Arguments: the URI to publish to,
  * and the service's clock in epoch milliseconds, which stands still. The counts are stamped with the end of the step
- * that holds it; before them Spectator sends zeros for the step before. Prints what became of the measurements.
+ * that holds it; before them Spectator sends gauges, and zeros for counts, stamped with the end of the step before.
+ * Prints what became of the measurements.
  */
 final class Publish {
   private static final Duration STEP = Duration.ofSeconds(10);
