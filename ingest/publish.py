@@ -113,7 +113,7 @@ def _request_id(write_key: str, headers: Headers) -> bytes:
 def log_records(points_: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
     """Log records by partition: all points of a series are in one, so that the last of them stays the last."""
     partition_of = np.array([series.series_id % partitions for series in points_.series], np.int64)[points_.codes]
-    least = MESSAGE_BYTES_MAX // MESSAGE_POINTS_MAX
+    least = MESSAGE_BYTES_MAX // MESSAGE_POINTS_MAX + 1
     bytes_ = np.array([max(len(series.packed), least) for series in points_.series], np.int64)[points_.codes]
     for partition in np.flatnonzero(np.bincount(partition_of)).tolist():
         rows = np.flatnonzero(partition_of == partition)
