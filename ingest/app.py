@@ -21,6 +21,7 @@ from tocsin.adapters.log.port import LogWriter
 
 OnStop = Callable[[], Awaitable[None]]
 Behind = Callable[[], tuple[bool, Mapping[str, Any]]]
+Figures = Callable[[], Awaitable[bytes]]
 
 
 def build(
@@ -31,11 +32,13 @@ def build(
     hints: Hints = no_hints,
     on_stop: OnStop | None = None,
     behind: Behind | None = None,
+    figures: Figures | None = None,
 ) -> Gateway:
     """The whole ingest application; what it does not know goes to `fallback` (404 where there is none).
 
     `on_stop` is awaited at shutdown, once everything is answered, e.g. to close the fallback's connections. `behind`
-    gives (ready, state by part) of what stands behind the gateway, for /readyz.
+    gives (ready, state by part) of what stands behind the gateway, for /readyz, and `figures` its telemetry in
+    Prometheus's text format, for /metrics.
     """
     stats = Stats()
     registry = CollectorRegistry()
@@ -67,7 +70,8 @@ def build(
 
     @api.get("/metrics", summary="Own telemetry, Prometheus text")
     async def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        behind_it = await figures() if figures is not None else b""
+        return Response(generate_latest(registry) + behind_it, media_type=CONTENT_TYPE_LATEST)
 
     gateway = Gateway(writer, now_ms, settings, api, hints, stats)
     api.include_router(publish.router(gateway.batcher, gateway.keeper, stats, settings, now_ms))
@@ -86,8 +90,9 @@ def serve(
     on_stop: OnStop | None = None,
     log_level: str = "warning",
     behind: Behind | None = None,
+    figures: Figures | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
-    app = build(writer, now_ms, settings, fallback, hints, on_stop, behind)
+    app = build(writer, now_ms, settings, fallback, hints, on_stop, behind, figures)
     server.calm_gc()
     server.Server(server.config(app, settings, log_level)).run()

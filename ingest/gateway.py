@@ -127,6 +127,8 @@ class Gateway:
         origin = headers.get(b"origin")
         if origin:
             usual += [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+            if extra:
+                usual.append((b"access-control-expose-headers", b"retry-after"))
         return status, usual, body
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:

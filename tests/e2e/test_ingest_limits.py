@@ -75,8 +75,9 @@ def test_a_key_over_its_rate_is_told_when_to_come_again(gateway: Serving) -> Non
     """The third heartbeat at once of a key with a burst of two is 429 with Retry-After; other keys go on."""
     two = json.dumps(envelope(event(0), event(1))).encode()
     assert post(gateway, two, "wk-slow").status_code == 200
-    answer = post(gateway, GOOD, "wk-slow")
+    answer = post(gateway, GOOD, "wk-slow", origin="https://tv.example")
     assert answer.status_code == 429
+    assert answer.headers["access-control-expose-headers"] == "retry-after"
     assert 1 <= int(answer.headers["retry-after"]) <= 2
     assert post(gateway, GOOD).status_code == 200
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests import cli_support
 from tests.ingest_support import envelope, event
@@ -112,6 +113,13 @@ def test_killed_and_started_again_it_counts_once(up: Up) -> None:
     proof = httpx.get(ledger).json()
     assert (proof["balanced"], proof["lost"], proof["double"]) == (True, 0, 0), proof
     assert proof["totals"]["duplicates"] == 100
+    figures = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(httpx.get(f"{up.url}/metrics").text)
+        for sample in family.samples
+    }
+    assert figures["tocsin_ingest_heartbeats_accepted_total"] == 200
+    assert figures["tocsin_core_store_up"] == 1
     assert up.end(signal.SIGTERM) == 0
 
     store = ClickHouseStore(f"chdb://{(up.folder / 'data' / 'store').absolute()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import httpx
@@ -93,7 +94,7 @@ def run(config: Config, core: str = "") -> None:
             fallback = ReverseProxy(core)
             ingest_app.serve(
                 writer, config.clock.now_ms, settings_of(config), fallback, poll.hints,
-                on_stop=fallback.aclose, behind=poll.ready,
+                on_stop=fallback.aclose, behind=poll.ready, figures=partial(fallback.get, "/metrics"),
             )  # fmt: skip
     finally:
         if poll is not None:

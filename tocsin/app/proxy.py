@@ -22,6 +22,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 CONNECT_TIMEOUT_S = 5.0
 READ_TIMEOUT_S = 300.0
+GET_TIMEOUT_S = 5.0
 CONNECTIONS_MAX = 512
 _HOP_BY_HOP = frozenset(
     {
@@ -47,6 +48,15 @@ class ReverseProxy:
     async def aclose(self) -> None:
         """Close the connections to the core."""
         await self._client.aclose()
+
+    async def get(self, path: str) -> bytes:
+        """The core's answer to a GET of this process's own; empty where it does not answer with success."""
+        try:
+            answer = await self._client.get(self._base + path, timeout=GET_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            _log.warning("asking the core for %s: %r", path, error)
+            return b""
+        return answer.content if answer.is_success else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request; WebSockets are refused by closing."""
