@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from query.merging import REACH_SLOTS, Cells, merge
+from tocsin.adapters.store.columns import plain
 from tocsin.adapters.store.port import Store
 from tocsin.model.asl.lines import Floats, Tags
 from tocsin.model.asl.times import DAY, MINUTE
@@ -90,7 +89,7 @@ def read_day(store: Store, name: str, day: int) -> Day:
     row = 0
     for batch in found.to_batches():
         rows = slice(row, row + batch.num_rows)
-        ids[rows], values[rows] = _plain(batch["series_id"]), _plain(batch["day"].flatten()).reshape(-1, DAY_SLOTS)
+        ids[rows], values[rows] = plain(batch["series_id"]), plain(batch["day"].flatten()).reshape(-1, DAY_SLOTS)
         row += batch.num_rows
     points = store.query(
         f"SELECT {_SLOT} - {first} AS slot, count(), countIf({WEIGHED}) {inside} GROUP BY slot",
@@ -105,11 +104,6 @@ def read_day(store: Store, name: str, day: int) -> Day:
 def reach(slot: int) -> range:
     """The slots that a row of `WEIGHED` may tell on."""
     return range(slot - REACH_SLOTS, slot + REACH_SLOTS + 1)
-
-
-def _plain(numbers: pa.Array) -> npt.NDArray[Any]:
-    """Numbers without nulls as they lie in memory; `to_numpy` would load pandas first."""
-    return np.asarray(np.from_dlpack(numbers))
 
 
 def read_merged(store: Store, name: str, kind: str, first_slot: int, last_slot: int) -> Cells:

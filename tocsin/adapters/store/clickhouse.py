@@ -17,6 +17,7 @@ import clickhouse_connect
 import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
+from tocsin.adapters.store.columns import plain
 from tocsin.adapters.store.port import Parameters, QueryLimits, TypedResult
 from tocsin.model.errors import InputError, LimitExceededError, TocsinError, UnavailableError
 from tocsin.model.tables import TABLES
@@ -69,10 +70,7 @@ class ClickHouseStore:
     def query_columns(self, sql: str, parameters: Parameters | None = None) -> dict[str, Sequence[Any]]:
         """Numbers as numpy arrays, text as lists, by column name."""
         arrow = self.query_arrow(sql, parameters)
-        return {
-            name: column.to_pylist() if _is_text(column.type) else column.to_numpy()
-            for name, column in zip(arrow.column_names, arrow.columns, strict=True)
-        }
+        return {name: _values(column) for name, column in zip(arrow.column_names, arrow.columns, strict=True)}
 
     def query_arrow(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
         """The result as an Arrow table; text comes as Arrow strings."""
@@ -153,6 +151,10 @@ def _with_times(table: pa.Table, types: Sequence[str]) -> pa.Table:
             times = column.cast(pa.int64()).cast(pa.timestamp("s", "UTC"))
             table = table.set_column(at, table.field(at).with_type(times.type), times)
     return table
+
+
+def _values(column: pa.ChunkedArray) -> Any:
+    return column.to_pylist() if _is_text(column.type) else plain(column)
 
 
 def _is_text(kind: pa.DataType) -> bool:
