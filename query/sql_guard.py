@@ -1,14 +1,16 @@
 """What of an analyst's SQL may run: one SELECT over the documented tables, with allowed functions and bound parameters.
 
-The text that runs is never the text that came. A parser reads it into a tree; the tree is checked for what it reads
-(tables, common table expressions, parameters); the tree is written again without comments, every name in quotes; and
-every word of the new text that is not in quotes must be one of `sql_words`. So whatever the parser makes of an odd
-text, what reaches the store was looked at whole.
+The text that runs is never the text that came. A parser reads it into a tree, and the tree is written again: without
+comments, every name in quotes. This second text is what is checked, and what runs: it must read as one SELECT, its tree
+must read only what is allowed (tables, common table expressions, parameters), and each of its words that is not in
+quotes must be one of `sql_words`. So whatever the parser makes of an odd text, what reaches the store was looked at
+whole.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from collections.abc import Iterable, Iterator
 
@@ -28,37 +30,43 @@ _NAME = re.compile(r"[^\x00-\x1f\\\"'`{}]{1,128}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _SIGNS = frozenset("( ) [ ] { } , . : :: + - * / % = <> < <= > >= || ->".split())  # noqa: SIM905
 _LITERALS = (TokenType.STRING, TokenType.NUMBER)
+_UNREADABLE = (RecursionError, LookupError, ValueError, TypeError, AttributeError)
+"""What the parser raises, beside its own errors, where a text is nested too deeply or unlike any SQL."""
+logging.getLogger("sqlglot").setLevel(logging.ERROR)  # its warnings quote what somebody asked
 
 
 def checked(sql: str, parameters: Iterable[str]) -> str:
     """The statement to run for `sql`, whose placeholders are exactly `parameters`; raises `InputError` with the rule
     that it breaks."""
-    tree = _parsed(sql)
-    for node in tree.walk():
-        if isinstance(node, exp.Identifier) and not _NAME.fullmatch(node.name):
-            raise InputError(f"checking the query: the name {node.name[:40]!r} holds quotes, braces or backslashes")
+    if len(sql) > QUERY_CHARACTERS_MAX:
+        raise InputError(f"reading the query: {len(sql)} characters, at most {QUERY_CHARACTERS_MAX} are read")
+    text = _written(_parsed(sql))
+    tree = _parsed(text)
     for table in _read(tree):
         _check_table(table)
     _check_parameters({node.name for node in tree.find_all(exp.Placeholder)}, set(parameters))
-    try:
-        text = tree.sql(
-            dialect=_DIALECT, identify=True, comments=False, normalize_functions=False,
-            unsupported_level=ErrorLevel.RAISE,
-        )  # fmt: skip
-        tokens = sqlglot.tokenize(text, dialect=_DIALECT)
-    except (SqlglotError, RecursionError) as error:
-        raise InputError(f"checking the query: it cannot be written for the store: {error}") from error
-    _check_words(tokens)
+    _check_words(sqlglot.tokenize(text, dialect=_DIALECT))
     return text
 
 
+def _written(tree: exp.Query) -> str:
+    for node in tree.find_all(exp.Identifier):
+        if not _NAME.fullmatch(node.name):
+            raise InputError(f"checking the query: the name {node.name[:40]!r} holds quotes, braces or backslashes")
+    try:
+        return tree.sql(
+            dialect=_DIALECT, identify=True, comments=False, normalize_functions=False,
+            unsupported_level=ErrorLevel.RAISE,
+        )  # fmt: skip
+    except (SqlglotError, *_UNREADABLE) as error:
+        raise InputError("checking the query: it is nested too deeply, or cannot be written for the store") from error
+
+
 def _parsed(sql: str) -> exp.Query:
-    if len(sql) > QUERY_CHARACTERS_MAX:
-        raise InputError(f"reading the query: {len(sql)} characters, at most {QUERY_CHARACTERS_MAX} are read")
     try:
         statements = [tree for tree in sqlglot.parse(sql, dialect=_DIALECT) if tree is not None]
-    except RecursionError as error:
-        raise InputError("reading the query: it is nested too deeply") from error
+    except _UNREADABLE as error:
+        raise InputError("reading the query: it is nested too deeply, or no SQL") from error
     except SqlglotError as error:
         details = getattr(error, "errors", None) or [{}]
         place = f" at line {details[0]['line']}, column {details[0]['col']}" if details[0].get("line") else ""
