@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -25,16 +25,41 @@ from tocsin.model.cubes import Cube
 KEPT_POINTS_MAX = 20_000_000
 """Points (8 bytes each) that are kept; the longest unused block goes first."""
 Question = tuple[Hashable, ...]
+Key = tuple[Question, int]
+
+
+class Blocks:
+    """Lines by question and start, up to a number of points; thread-safe."""
+
+    def __init__(self, kept_points_max: int) -> None:
+        self._kept_max = kept_points_max
+        self._blocks: OrderedDict[Key, RawLines] = OrderedDict()
+        self._points = 0
+        self._lock = threading.Lock()
+
+    def known(self, keys: Iterable[Key]) -> dict[Key, RawLines]:
+        """Those of some blocks that are kept."""
+        with self._lock:
+            return {key: self._blocks[key] for key in keys if key in self._blocks}
+
+    def keep(self, blocks: Mapping[Key, RawLines]) -> None:
+        """Keep blocks, used just now, and forget what was not used for longest where they become too many."""
+        with self._lock:
+            for key, lines in blocks.items():
+                if key not in self._blocks:
+                    self._points += lines.values.size
+                    self._blocks[key] = lines
+                self._blocks.move_to_end(key)
+            while self._points > self._kept_max:
+                _, lines = self._blocks.popitem(last=False)
+                self._points -= lines.values.size
 
 
 class CubeReader:
     """Reads the lines of families from a cube; thread-safe."""
 
     def __init__(self, store: Store, kept_points_max: int = KEPT_POINTS_MAX) -> None:
-        self._store, self._kept_max = store, kept_points_max
-        self._blocks: OrderedDict[tuple[Question, int], RawLines] = OrderedDict()
-        self._points = 0
-        self._lock = threading.Lock()
+        self._store, self._blocks = store, Blocks(kept_points_max)
 
     def read(
         self, families: Sequence[SeriesFamily], cube: Cube, condition: Query, request: FetchRequest, folded: Folded
@@ -47,13 +72,15 @@ class CubeReader:
         complete = max(first, min(folded.minutes_end_ms, request.end_ms) // block_ms * block_ms)
         starts = range(first // block_ms * block_ms, complete, block_ms)
         questions = [_question(family, cube, condition, request) for family in families]
-        known = self._known(questions, starts)
-        for low, high in _runs([at for at in starts if any((q, at) not in known for q in questions)], block_ms):
+        known = self._blocks.known((question, at) for question in questions for at in starts)
+        missing = {at for at in starts if any((question, at) not in known for question in questions)}
+        lacking = [i for i, question in enumerate(questions) if any((question, at) not in known for at in starts)]
+        for low, high in _runs(sorted(missing), block_ms):
             span = dataclasses.replace(request, start_ms=low + request.step_ms, end_ms=high)
-            read = read_cells(self._store, families, cube, condition, span, folded)
-            for question, lines in zip(questions, read, strict=True):
-                known |= _split(question, lines, low, block_ms)
-        self._keep(known)
+            read = read_cells(self._store, [families[i] for i in lacking], cube, condition, span, folded)
+            for i, lines in zip(lacking, read, strict=True):
+                known |= _split(questions[i], lines, low, block_ms)
+        self._blocks.keep(known)
         parts = [[(at, known[question, at]) for at in starts] for question in questions]
         if complete < request.end_ms:
             span = dataclasses.replace(request, start_ms=complete + request.step_ms)
@@ -61,22 +88,6 @@ class CubeReader:
             for part, lines in zip(parts, newest, strict=True):
                 part.append((complete, lines))
         return [_joined(part, first, request) for part in parts]
-
-    def _known(self, questions: Sequence[Question], starts: range) -> dict[tuple[Question, int], RawLines]:
-        with self._lock:
-            keys = [(question, at) for question in questions for at in starts]
-            return {key: self._blocks[key] for key in keys if key in self._blocks}
-
-    def _keep(self, blocks: dict[tuple[Question, int], RawLines]) -> None:
-        with self._lock:
-            for key, lines in blocks.items():
-                if key not in self._blocks:
-                    self._points += lines.values.size
-                self._blocks[key] = lines
-                self._blocks.move_to_end(key)
-            while self._points > self._kept_max:
-                _, lines = self._blocks.popitem(last=False)
-                self._points -= lines.values.size
 
 
 def _question(family: SeriesFamily, cube: Cube, condition: Query, request: FetchRequest) -> Question:
@@ -97,7 +108,7 @@ def _runs(starts: Sequence[int], block_ms: int) -> list[tuple[int, int]]:
     return runs
 
 
-def _split(question: Question, lines: RawLines, low: int, block_ms: int) -> dict[tuple[Question, int], RawLines]:
+def _split(question: Question, lines: RawLines, low: int, block_ms: int) -> dict[Key, RawLines]:
     """Lines that begin at `low` as blocks, which share the list of tags."""
     width = block_ms // lines.step_ms
     return {
