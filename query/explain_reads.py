@@ -35,6 +35,14 @@ _NEWEST_FOLD = "(SELECT max(minute) FROM folds WHERE level = 'minutes')"
 _FINE = {"minutes": "", "deltas": f" AND minute > {_NEWEST_FOLD}"}
 """Tables of minutes, and the condition for those that they answer for."""
 _COUNTED = "row_kind IN ('unique', 'timeout', 'resumed')"
+_FATES = {
+    "counted": "row_kind = 'unique'",
+    "counted_late": "row_kind = 'unique' AND {late}",
+    "too_late": "row_kind = 'late'",
+    "too_early": "row_kind = 'future'",
+    "timed_out": "row_kind = 'timeout'",
+    "came_back": "row_kind = 'resumed'",
+}
 _BUCKETS = (
     "SELECT log_partition, start_offset, end_offset, append_ms, "
     + ", ".join(f"ledger_{name}" for name in LEDGER_COLUMNS)
@@ -148,17 +156,13 @@ def describe_sessions(store: Store, ids: Sequence[str], span: Span) -> dict[str,
 
 
 def heartbeat_fates(store: Store, span: Span, complete_ms: int) -> dict[str, int]:
-    """Raw rows of the minutes by what became of them; `merged_late` are counted ones that came after `complete_ms`."""
+    """Raw rows of the minutes by what became of them; `counted_late` are those of `counted` that came after
+    `complete_ms`."""
     bound = Bound({key: key for key in TAG_KEYS})
-    kinds = ("unique", "late", "future", "timeout", "resumed")
-    counts = ", ".join(f"countIf(row_kind = '{kind}')" for kind in kinds)
-    (row,) = store.query(
-        f"SELECT {counts}, countIf(row_kind = 'unique' AND append_ms >= {bound.bind(complete_ms, 'Int64')})"
-        f" FROM heartbeats WHERE {span.where(bound)}",
-        bound.parameters,
-    )
-    names = ("counted", "late", "future", "timed_out", "came_back", "merged_late")
-    return dict(zip(names, map(int, row), strict=True))
+    late = f"append_ms >= {bound.bind(complete_ms, 'Int64')}"
+    counts = ", ".join(f"countIf({condition.format(late=late)})" for condition in _FATES.values())
+    (row,) = store.query(f"SELECT {counts} FROM heartbeats WHERE {span.where(bound)}", bound.parameters)
+    return dict(zip(_FATES, map(int, row), strict=True))
 
 
 def tables_of(store: Store, cube: Cube, span: Span) -> list[str]:

@@ -52,8 +52,9 @@ export function draw(element, data, { format, complete_until_ms, label }) {
     { x: times, y: data.lines[0], mode: "lines", name: "now", line: { width: 2, color: accent } },
   ];
   const end = data.times[data.times.length - 1] ?? 0;
-  const shapes = end > complete_until_ms ? [{
-    type: "rect", xref: "x", yref: "paper", x0: new Date(complete_until_ms), x1: new Date(end + MINUTE_MS),
+  const incomplete_from = Math.max(complete_until_ms, data.times[0] ?? end);
+  const shapes = end > incomplete_from ? [{
+    type: "rect", xref: "x", yref: "paper", x0: new Date(incomplete_from), x1: new Date(end + MINUTE_MS),
     y0: 0, y1: 1, fillcolor: "rgba(128,128,128,.15)", line: { width: 0 }, layer: "below",
   }] : [];
   window.Plotly.react(element, traces, {

@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import cli_support
 from tests.browser.collectors import Tocsin, tocsin_up
-from tocsin.adapters.state.keys import KeyRows
+from tocsin.app.config import Config
+from tocsin.app.core import Core
 from tocsin.app.tokens import make_token
 
 pytestmark = pytest.mark.browser
@@ -87,7 +89,7 @@ def test_a_view_shows_its_data(tocsin: Tocsin, tmp_path: Path, view: str, select
 
 def test_a_number_explains_itself(tocsin: Tocsin, tmp_path: Path) -> None:
     """By keyboard from the card, and by a click on the chart: the definition, and the sessions that sum to it."""
-    said = _ask(tocsin, tmp_path)
+    said = _ask(tocsin.base_url, tmp_path)
     for way in ("keyboard", "mouse"):
         assert "plays per second, the headline signal" in said[way]
         assert "the sessions sum to it" in said[way]
@@ -99,18 +101,20 @@ def test_a_number_explains_itself(tocsin: Tocsin, tmp_path: Path) -> None:
 
 def test_the_page_asks_for_a_token(tmp_path: Path) -> None:
     """Where the server wants one it is asked for; a wrong one is said to be wrong; the right one opens the page."""
-    with tocsin_up(tmp_path) as running:
-        token, row = make_token("ann", ["query:read", "alerts:read"], 1, int(time.time() * 1000))
-        rows = KeyRows(tmp_path / "state.db")
-        rows.add_token(row)
-        rows.close()
-        said = _ask(running, tmp_path, "--token", token)
+    core = Core(Config(data=tmp_path), ("query", "alerting"))
+    try:
+        token, row = make_token("ann", ["query:read", "alerts:read"], 1, core.access.now_ms())
+        core.access.rows.add_token(row)
+        with cli_support.serving(core.app()) as url:
+            said = _ask(url, tmp_path, "--token", token)
+    finally:
+        core.close()
     assert said["open"] == "No open incident"
 
 
-def _ask(running: Tocsin, folder: Path, *options: str) -> dict[str, str]:
+def _ask(url: str, folder: Path, *options: str) -> dict[str, str]:
     """What the page said in a browser that asks it why."""
-    command = ["node", str(HERE / "explain.mjs"), f"{running.base_url}/", str(folder / "page.png"), *options]
+    command = ["node", str(HERE / "explain.mjs"), f"{url}/", str(folder / "page.png"), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     said: dict[str, str] = json.loads(done.stdout)

@@ -165,8 +165,9 @@ def test_ledger_and_completeness(answers: Any) -> None:
     assert (ledger["balanced"], ledger["gaps"], ledger["overlaps"]) == (True, 0, 0)
     assert ledger["totals"]["received"] == ledger["totals"]["unique"] + ledger["totals"]["duplicates"]
     assert ledger["totals"]["duplicates"] > 0
-    assert fates["late"] > 0
-    assert fates["merged_late"] > 0
+    assert fates["counted"] > fates["counted_late"] > 0
+    assert fates["too_late"] > 0
+    assert fates["too_early"] > 0
     assert body["completeness"]["complete"]
     assert body["completeness"]["final"]
     newest = found(answers, "now")["completeness"]
