@@ -21,6 +21,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -45,10 +46,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Where the log is, and the consumer group."""
+    """Where the log is, the consumer group, and a folder that Faust makes (it keeps nothing there without tables)."""
 
     topic: KafkaTopic
     group: str
+    folder: Path
 
 
 def run_worker(
@@ -79,6 +81,7 @@ def make_app(settings: WorkerSettings) -> faust.App:
         consumer_auto_offset_reset="earliest",
         stream_buffer_maxsize=256,
         store="memory://",
+        datadir=settings.folder,
         key_serializer="raw",
         value_serializer="raw",
         topic_allow_declare=False,

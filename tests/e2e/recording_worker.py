@@ -11,6 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from streaming_jobs.faust_worker import WorkerSettings, run_worker
 from tocsin.adapters.log.kafka import KafkaTopic
@@ -81,7 +82,7 @@ class RecordingJob:
 def main() -> None:
     """Run until SIGTERM."""
     bootstrap, topic, group, bucket_ms, path = sys.argv[1:6]
-    settings = WorkerSettings(KafkaTopic(bootstrap, topic), group)
+    settings = WorkerSettings(KafkaTopic(bootstrap, topic), group, Path(path).with_name("faust"))
     run_worker(
         settings,
         lambda partition: RecordingJob(partition, int(bucket_ms), path),

@@ -36,4 +36,4 @@ def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> 
     )
     serve_status(jobs, config.host, config.port)
     folder = Folder(store, config.partitions, settings)
-    run_worker(WorkerSettings(topic, GROUP), jobs.new_job, now_ms, [(FOLD_EVERY_S, folder)])
+    run_worker(WorkerSettings(topic, GROUP, config.data / "faust"), jobs.new_job, now_ms, [(FOLD_EVERY_S, folder)])
