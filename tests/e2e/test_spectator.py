@@ -92,3 +92,9 @@ def test_spectator_reads_why_its_measurements_were_refused(up: Up) -> None:
     dropped = became.pop("spectator.measurements:error=validation:id=dropped")
     assert dropped > len(WANTED)
     assert set(became.values()) == {0.0}
+
+
+def test_there_is_no_stream_of_subscriptions(up: Up) -> None:
+    """Spectator asks for them only where it is told to; the answer is then that of an Atlas without them."""
+    assert httpx.get(f"{up.url}/lwc/api/v1/expressions/local-dev").status_code == 404
+    assert httpx.post(f"{up.url}/lwc/api/v1/evaluate", json={"metrics": []}).status_code == 404
