@@ -111,6 +111,12 @@ def test_the_dictionarys_examples_run(client: TestClient, title: str) -> None:
     assert len(rows(client, EXAMPLES[title], params=params)) >= ("heartbeat by heartbeat" in title)
 
 
+def test_the_documents_example_runs(client: TestClient) -> None:
+    """The body that docs/sql.md shows."""
+    body = (Path(__file__).parents[2] / "docs" / "sql.md").read_text().partition("```json\n")[2].partition("```")[0]
+    assert client.post("/v1/sql", json=json.loads(body)).json()["columns"][0]["name"] == "outcome"
+
+
 def test_the_dictionary_is_served(client: TestClient) -> None:
     """Columns with their types, units and meanings; metrics with formulas; the cubes."""
     found = client.get("/v1/dictionary").json()

@@ -102,7 +102,7 @@ def test_points_are_published_and_come_back(tocsin: Client) -> None:
     """From mappings and from a frame, with any text in a tag; all values of a tag come, page by page."""
     values = [f"queue {number:04d}" for number in range(1_200)]
     frame = pd.DataFrame({"name": "analysts.depth", "value": np.arange(1_200.0), "queue": values})
-    frame["timestamp"] = pd.Timestamp.now("UTC").floor("min")
+    frame.index = pd.DatetimeIndex([pd.Timestamp.now("UTC").floor("s")] * 1_200)
     assert tocsin.publish(frame) == 1_200
     assert tocsin.publish([{"name": "analysts.text", "value": 7, "place": "Köln, (Süd) /*"}]) == 1
     wait_until(lambda: len(tocsin.tags("queue")) == 1_200, "all values are listed", SEEN_WITHIN_S)
@@ -123,6 +123,8 @@ def test_what_is_refused_is_said(tocsin: Client, world: World) -> None:
         tocsin.graph("name,qoe.sps,:eq,:summ")
     with pytest.raises(TocsinError, match=r"1 of 2 points refused: .*too old"):
         tocsin.publish([{"name": "analysts.old", "value": 1, "timestamp": 1}, {"name": "analysts.old", "value": 1}])
+    with pytest.raises(TocsinError, match="this one has name, valu"):
+        tocsin.publish([{"name": "analysts.old", "valu": 1}])
     for client in (Client(world.url), Client(world.url, "nobody")):
         for call in (client.tags, lambda: client.publish([{"name": "a.b", "value": 1}])):  # noqa: B023  called at once
             with pytest.raises(TocsinError) as unknown:
@@ -151,6 +153,15 @@ def test_the_twin_answers_the_same(tocsin: Client, world: World) -> None:
     pd.testing.assert_frame_equal(rows, tocsin.sql(query))
     pd.testing.assert_frame_equal(lines, tocsin.graph(graph, end=world.end_ms))
     assert (cdns, len(incidents)) == (tocsin.tags("cdn"), len(tocsin.incidents(state="all", since=0)))
+
+
+def test_the_readme_runs(world: World) -> None:
+    """Its lines as they stand, but for the address."""
+    text = (cli_support.ROOT / "sdk" / "python-client" / "README.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    given = '"http://127.0.0.1:8080", token="…"'
+    assert given in code
+    exec(code.replace(given, f"{world.url!r}, token={world.token!r}, publish_key={world.key!r}"), {})  # noqa: S102
 
 
 def test_the_notebook_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,11 +103,11 @@ def dictionary() -> Exchange[dict[str, Any]]:
 def publish(points: pd.DataFrame | Iterable[Mapping[str, Any]]) -> Exchange[int]:
     """Publish points and return how many; a field or column that is not name, value, timestamp or type is a tag.
 
-    Raises `TocsinError` where the server refuses some: those that it took are stored.
+    Where a frame has no column `timestamp`, its index has the times if they are times; else a point is of now. Raises
+    `TocsinError` where the server refuses some: those that it took are stored.
     """
-    rows: Iterable[Mapping[Any, Any]] = points.to_dict("records") if isinstance(points, pd.DataFrame) else points
     now_ms = _time(dt.datetime.now(dt.UTC))
-    metrics = [_point(row, now_ms) for row in rows]
+    metrics = [_point(row, now_ms) for row in (_rows(points) if isinstance(points, pd.DataFrame) else points)]
     for at in range(0, len(metrics), POINTS_A_REQUEST):
         part = metrics[at : at + POINTS_A_REQUEST]
         answer = checked((yield Ask("POST", "/api/v1/publish", json={"metrics": part}, is_write=True)))
@@ -140,7 +140,15 @@ def _frame(items: list[dict[str, Any]], lines: list[dict[str, Any]], units: Mapp
     return frame
 
 
+def _rows(points: pd.DataFrame) -> list[dict[Any, Any]]:
+    if "timestamp" not in points and isinstance(points.index, pd.DatetimeIndex):
+        points = points.assign(timestamp=points.index)
+    return points.to_dict("records")
+
+
 def _point(row: Mapping[Any, Any], now_ms: str | int) -> dict[str, Any]:
+    if not {"name", "value"} <= row.keys():
+        raise TocsinError(0, f"a point has a name and a value, this one has {', '.join(map(str, row))}")
     own = {str(key): str(value) for key, value in row.items() if key not in _POINT_FIELDS and not _is_missing(value)}
     time = row.get("timestamp")
     return {
