@@ -110,18 +110,18 @@ def _request_id(write_key: str, headers: Headers) -> bytes:
     return given and write_key.encode() + b"\0" + given
 
 
-def log_records(points_: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
+def log_records(published: PointBatch, partitions: int, request_id: bytes) -> Iterator[tuple[int, bytes]]:
     """Log records by partition: all points of a series are in one, so that the last of them stays the last."""
-    partition_of = np.array([series.series_id % partitions for series in points_.series], np.int64)[points_.codes]
+    partition_of = np.array([series.series_id % partitions for series in published.series], np.int64)[published.codes]
     least = MESSAGE_BYTES_MAX // MESSAGE_POINTS_MAX + 1
-    bytes_ = np.array([max(len(series.packed), least) for series in points_.series], np.int64)[points_.codes]
+    row_bytes = np.array([max(len(series.packed), least) for series in published.series], np.int64)[published.codes]
     for partition in np.flatnonzero(np.bincount(partition_of)).tolist():
         rows = np.flatnonzero(partition_of == partition)
-        message_of = np.cumsum(bytes_[rows]) // MESSAGE_BYTES_MAX
+        message_of = np.cumsum(row_bytes[rows]) // MESSAGE_BYTES_MAX
         for number, some in enumerate(np.split(rows, np.flatnonzero(np.diff(message_of)) + 1)):
             told = request_id and request_id + b"\0%d,%d" % (partition, number)
             message_id = xxhash.xxh3_64_intdigest(told) if told else 0
-            yield partition, points.encode(points_.take(some, message_id))
+            yield partition, points.encode(published.take(some, message_id))
 
 
 def _answer(status: int, message: object, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Response:

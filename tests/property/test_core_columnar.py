@@ -91,6 +91,31 @@ def test_points_survive_the_wire(sent: list[Point]) -> None:
     assert got.values.tolist() == [p.value for p in sent]
 
 
+def test_the_type_tells_series_apart() -> None:
+    """Name and tags alone do not; the id is the same in every process."""
+    gauge, rate = (points.Series("load", (("node", "a"),), kind) for kind in ("gauge", "rate"))
+    assert gauge.series_id != rate.series_id
+    assert gauge.series_id == points.Series("load", (("node", "a"),), "gauge").series_id == 0x736E38A04486CEAB
+
+
+def test_what_is_known_is_bounded() -> None:
+    """Once the keys are too many bytes it starts over, and what cannot be made is not kept."""
+    made: list[bytes] = []
+
+    def make(key: bytes) -> int:
+        made.append(key)
+        return int(key)
+
+    known = points.Known(make, bytes_max=8)
+    assert [known[key] for key in (b"111", b"222", b"111", b"222")] == [111, 222, 111, 222]
+    assert known[b"333"] == 333
+    assert (list(known), known[b"111"]) == ([b"333"], 111)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="invalid literal"):
+            known[b"x"]
+    assert made == [b"111", b"222", b"333", b"111", b"x", b"x"]
+
+
 @pytest.mark.parametrize("payload", [b"", b"TCH1", b"TCH1" + b"\0" * 50, b"junk" * 20])
 def test_what_is_no_message_is_corrupt(payload: bytes) -> None:
     """Bytes that were never a message raise CorruptError."""
