@@ -100,14 +100,14 @@ def test_sql_comes_as_a_frame(tocsin: Client, world: World) -> None:
 
 def test_points_are_published_and_come_back(tocsin: Client) -> None:
     """From mappings and from a frame, with any text in a tag; all values of a tag come, page by page."""
-    values = [f"queue {number:04d}" for number in range(1_200)]
-    frame = pd.DataFrame({"name": "analysts.depth", "value": np.arange(1_200.0), "queue": values})
+    values = [f"lane {number:04d}" for number in range(1_200)]
+    frame = pd.DataFrame({"name": "analysts.depth", "value": np.arange(1_200.0), "lane": values})
     frame.index = pd.DatetimeIndex([pd.Timestamp.now("UTC").floor("s")] * 1_200)
     assert tocsin.publish(frame) == 1_200
     assert tocsin.publish([{"name": "analysts.text", "value": 7, "place": "Köln, (Süd) /*"}]) == 1
-    wait_until(lambda: len(tocsin.tags("queue")) == 1_200, "all values are listed", SEEN_WITHIN_S)
-    assert tocsin.tags("queue") == values
-    assert "queue" in tocsin.tags()
+    wait_until(lambda: len(tocsin.tags("lane")) == 1_200, "all values are listed", SEEN_WITHIN_S)
+    assert tocsin.tags("lane") == values
+    assert "lane" in tocsin.tags()
     text = r"name,analysts.text,:eq,place,K\u00f6ln\u002c\u0020\u0028S\u00fcd\u0029\u0020\u002f\u002a,:eq,:and,:max"
     shown = tocsin.graph(text, start="e-5m", end=dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2))
     assert np.nanmax(shown.to_numpy()) == 7.0
