@@ -5,6 +5,7 @@ Both are also the parity check: every statement here must mean the same to the t
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import itertools
 import os
@@ -178,6 +179,17 @@ def test_every_table_is_there_with_its_columns(store: Store) -> None:
             {"table": table.name},
         )
         assert found == [(name, kind) for name, kind in table.columns]
+
+
+def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(tmp_path: Path) -> None:
+    """Opening the store again adds them; rows from before have the defaults, and inserts go on."""
+    dsn = f"chdb://{tmp_path / 'data'}"
+    with contextlib.closing(ClickHouseStore(dsn, KEEP_DAYS)) as before:
+        before.insert("series", _points(1, 1))
+        before.command("ALTER TABLE series DROP COLUMN ordinal, DROP COLUMN value")
+    with contextlib.closing(ClickHouseStore(dsn, KEEP_DAYS)) as after:
+        after.insert("series", _points(2, 1, 5.0))
+        assert after.query("SELECT start_offset, value FROM series ORDER BY start_offset") == [(1, 0.0), (2, 5.0)]
 
 
 def test_a_bucket_of_the_jobs_is_one_block_and_adds_up(store: Store) -> None:

@@ -35,7 +35,10 @@ _FAULTS_OF_THE_ENGINE = ("(total)", "TOO_MANY_SIMULTANEOUS", "NETWORK_ERROR", "N
 
 
 class ClickHouseStore:
-    """`Store` over one DSN; makes missing tables, kept for `keep_days` (by table name) or their default."""
+    """`Store` over one DSN; makes missing tables, kept for `keep_days` (by table name) or their default.
+
+    Tables of an earlier version get the columns that they lack; their rows have the types' defaults there.
+    """
 
     def __init__(self, dsn: str, keep_days: Mapping[str, int] | None = None) -> None:
         self._embedded = dsn.startswith("chdb:")
@@ -50,6 +53,7 @@ class ClickHouseStore:
             self._client = clickhouse_connect.get_client(dsn=dsn, **options)
         for table in TABLES:
             self.command(table.ddl((keep_days or {}).get(table.name)))
+        self._add_missing_columns()
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """One block; `token` deduplicates against the table's last 10,000 inserts."""
@@ -105,6 +109,17 @@ class ClickHouseStore:
         """Close the client; an embedded path can then be opened by another process."""
         with self._lock:
             self._client.close()
+
+    def _add_missing_columns(self) -> None:
+        there = {
+            tuple(row)
+            for row in self.query("SELECT table, name FROM system.columns WHERE database = currentDatabase()")
+        }
+        for table in TABLES:
+            lacking = [(name, kind) for name, kind in table.columns if (table.name, name) not in there]
+            if lacking:
+                added = ", ".join(f"ADD COLUMN IF NOT EXISTS `{name}` {kind}" for name, kind in lacking)
+                self.command(f"ALTER TABLE {table.name} {added}")
 
     @contextlib.contextmanager
     def _errors(self, doing: str, sql: str = "", *, dsn_only: bool = False) -> Iterator[None]:
