@@ -135,13 +135,14 @@ def _check_words(tokens: list[Token]) -> None:
     for at, token in enumerate(tokens):
         kind, text = token.token_type, token.text
         before = tokens[at - 1].token_type if at else None
-        called = at + 1 < len(tokens) and tokens[at + 1].token_type == TokenType.L_PAREN
+        after = tokens[at + 1].token_type if at + 1 < len(tokens) else None
+        called = after == TokenType.L_PAREN
         if kind == TokenType.IDENTIFIER:
             if called:
                 raise InputError(f"checking the query: {text!r} is called as a function: write its name without quotes")
         elif kind in _LITERALS or text in _SIGNS:
             continue
-        elif before == TokenType.L_BRACE:
+        elif before == TokenType.L_BRACE and after == TokenType.COLON:
             if not _PARAMETER.fullmatch(text):
                 raise InputError(f"checking the query: {text!r} is no name of a parameter: use letters, digits and _")
         elif called and len(text.split()) == 1:
