@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Where the log is, the consumer group, and a folder that Faust makes (it keeps nothing there without tables)."""
+    """Where the log is, the consumer group, and a folder for Faust, made where missing (without tables it stays empty)."""
 
     topic: KafkaTopic
     group: str
@@ -64,6 +64,7 @@ def run_worker(
     `now_ms` is compared with append times to see when a tick is due: the wall clock of the broker's machines.
     `upkeep`: (period in s, blocking task) such as folding minutes, run by the one worker that owns partition 0.
     """
+    settings.folder.mkdir(parents=True, exist_ok=True)  # Faust makes the last part of the path only
     worker = CountingWorker(settings, new_job, now_ms, upkeep)
     # Faust's own worker handles SIGTERM and SIGINT and ends by SystemExit, its status telling whether it crashed.
     worker.app.Worker(loglevel=logging.WARNING, redirect_stdouts=False).execute_from_commandline()
