@@ -2,7 +2,8 @@
 
 One append is in flight at a time; what comes meanwhile is the next batch, so batches grow with the load by themselves.
 Beyond that a heartbeat lingers for company only where company pays: a batch is appended at once when it is full, after
-`linger_ms_max` when the current rate would bring in a good many more by then, else after `linger_ms_min`.
+`linger_ms_max` when the current rate would bring in a good many more by then, else after `linger_ms_min`. At high rates
+the loop rests for a moment between two turns, so that one wake-up finds several requests: a tenth of a request's CPU.
 
 What is taken in and not answered yet is bounded in bytes; beyond the bound, and while the log is away, a request is
 told to come again. Refused heartbeats are logged with the accepted ones of their request (`records.REFUSED`), so that
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +40,8 @@ BATCH_MAX = 16_384
 """Heartbeats of one append beyond which further requests wait for the next."""
 COMPANY_MIN = 64
 """Heartbeats that the longest linger must promise to bring before it is worth the wait."""
+REST_S = 0.003
+"""How long the loop rests after a turn that brought requests, where more than one will have come by then."""
 REFUSED_FLUSH_S = 1.0
 """How long counts of whole bodies refused may wait for a batch to travel with."""
 LAW_FIELDS: tuple[str, ...] = (
@@ -91,6 +95,9 @@ class Batcher:
         self._rate_per_s = 0.0
         self._rate_since_s = 0.0
         self._rate_count = 0
+        self._requests_per_s = 0.0
+        self._requests_count = 0
+        self._resting = False
         self._closing = False
 
     @property
@@ -169,6 +176,10 @@ class Batcher:
         self._pending.append(submission)
         self._pending_heartbeats += submission.heartbeats
         self._rate_count += submission.heartbeats
+        self._requests_count += 1
+        if not self._resting and self._requests_per_s * REST_S >= 2:
+            self._resting = True
+            asyncio.get_running_loop().call_soon(self._rest)
         if self._task is not None:
             return
         if self._pending_heartbeats >= self._settings.batch_heartbeats or not submission.heartbeats:
@@ -187,7 +198,12 @@ class Batcher:
         elapsed = now_s - self._rate_since_s
         if elapsed >= 0.1:
             self._rate_per_s = self._rate_count / elapsed
-            self._rate_count, self._rate_since_s = 0, now_s
+            self._requests_per_s = self._requests_count / elapsed
+            self._rate_count, self._requests_count, self._rate_since_s = 0, 0, now_s
+
+    def _rest(self) -> None:
+        self._resting = False
+        time.sleep(REST_S)
 
     def _flush(self) -> None:
         if self._timer is not None:

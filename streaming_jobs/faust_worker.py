@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Where the log is, the consumer group, and a folder for Faust, made where missing (without tables it stays empty)."""
+    """Where the log is, the consumer group, and Faust's folder, made where missing (without tables it stays empty)."""
 
     topic: KafkaTopic
     group: str
