@@ -2,7 +2,8 @@
 
 Run as a program it counts the log into a new embedded store, answers requests and prints them: `explain_world.py
 FOLDER` reads a JSON list of [path, params] from standard input and prints the list of [status, body]. A path that is
-`tocsin` is the command with the values of `params` as its arguments, of which [exit status, output] is printed.
+`tocsin` is the command with the values of `params` as its arguments, of which [exit status, output] is printed; one
+that is `store` takes statements for the store.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from tests.cli_support import run, serving
 from tests.e2e.test_jobs_store import PARTITIONS, Line
 from tests.jobs_runner import open_store, run_until
 from tests.jobs_world import SETTINGS
+from tocsin.adapters.store.port import Store
 from tocsin.model.cubes import DEFAULT_CUBES
 
 SEED, SESSIONS = 7, 30
 
 
 def main(folder: Path, requests: Sequence[tuple[str, list[tuple[str, str]]]]) -> list[tuple[int, Any]]:
-    """Count, fold what is final, and answer; the last request comes after the raw heartbeats are gone."""
+    """Count, fold what is final, and answer."""
     line = Line(folder, SEED, SESSIONS)
     store = open_store(folder)
     run_until(line.runner(store), line.ends)
@@ -40,17 +42,18 @@ def main(folder: Path, requests: Sequence[tuple[str, list[tuple[str, str]]]]) ->
     app = FastAPI()
     deps = QueryDeps(source, source, lambda: line.now_ms)
     app.include_router(router(deps, Explainer(store, source, SETTINGS.lateness_ms)))
-    *kept, last = requests
     with serving(app) as url:
-        answers = [_answer(url, path, params, folder) for path, params in kept]
-        store.command("TRUNCATE TABLE heartbeats")
-        answers.append(_answer(url, *last, folder))
+        answers = [_answer(store, url, path, params, folder) for path, params in requests]
     store.close()
     line.log.close()
     return answers
 
 
-def _answer(url: str, path: str, params: list[tuple[str, str]], folder: Path) -> tuple[int, Any]:
+def _answer(store: Store, url: str, path: str, params: list[tuple[str, str]], folder: Path) -> tuple[int, Any]:
+    if path == "store":
+        for _, statement in params:
+            store.command(statement)
+        return 0, None
     if path == "tocsin":
         done = run(*(value for _, value in params), "--server", url, cwd=folder)
         return done.returncode, done.stdout + done.stderr

@@ -49,8 +49,11 @@ ASKED: dict[str, dict[str, str]] = {
     "no tag": {"q": ":true,:bitrate", "tag": "device"},
     "no time": {"q": ":true,:bitrate", "at": "yesterday"},
     "no limit": {"q": ":true,:bitrate", "limit": "0"},
-    "gone": {"q": ":true,:bitrate"},
 }  # fmt: skip
+BITRATE = ("/v1/explain", [("at", str(AT_MS)), ("q", ":true,:bitrate"), ("limit", "1")])
+LONG_AGO_S = START_MS // 1000 // 3600 * 3600 - 6 * 3600
+FOLD = f"INSERT INTO hours (`cube`, minute, playing_ms, rebuffer_ms) VALUES ('all', {LONG_AGO_S}, 54000, 6000)"
+HOUR_LEFT = ("/v1/explain", [("at", str(LONG_AGO_S + 600)), ("q", ":true,cirr,:rebuffer-ratio")])
 
 
 COMMAND = ("explain", NORTH, "--at", str(AT_MS), "--tag", "device=device-1", "--sessions", "1")
@@ -59,17 +62,23 @@ COMMAND = ("explain", NORTH, "--at", str(AT_MS), "--tag", "device=device-1", "--
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, Any]]:
     """All questions, asked once of an embedded store in a process of its own."""
-    requests: list[tuple[str, list[tuple[object, str]]]]
-    requests = [("/v1/explain", list({"at": str(AT_MS), **params}.items())) for params in ASKED.values()]
-    requests[-1:-1] = [("tocsin", list(enumerate(COMMAND))), ("tocsin", list(enumerate([*COMMAND, "--json"])))]
+    asked: dict[str, tuple[str, list[tuple[str, str]]]] = {
+        **{name: ("/v1/explain", list({"at": str(AT_MS), **params}.items())) for name, params in ASKED.items()},
+        "command": ("tocsin", [("", argument) for argument in COMMAND]),
+        "command as JSON": ("tocsin", [("", argument) for argument in (*COMMAND, "--json")]),
+        "lose": ("store", [("", "DELETE FROM heartbeats WHERE row_kind = 'unique' AND seq % 2 = 1")]),
+        "damaged": BITRATE,
+        "delete": ("store", [("", "TRUNCATE TABLE heartbeats")]),
+        "gone": BITRATE,
+        "fold": ("store", [("", FOLD)]),
+        "hour left": HOUR_LEFT,
+    }  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "tests.e2e.explain_world", str(tmp_path_factory.mktemp("explain"))],
-        input=json.dumps(requests), capture_output=True, text=True, check=False, cwd=ROOT, timeout=240,
+        input=json.dumps([*asked.values()]), capture_output=True, text=True, check=False, cwd=ROOT, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    names = [*ASKED]
-    names[-1:-1] = ["command", "command as JSON"]
-    return dict(zip(names, map(tuple, json.loads(done.stdout.splitlines()[-1])), strict=True))
+    return dict(zip(asked, map(tuple, json.loads(done.stdout.splitlines()[-1])), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +217,22 @@ def test_longer_steps_and_filters(answers: Any) -> None:
     assert (longer["to_ms"] - longer["from_ms"], longer["agrees"]) == (600_000, True)
     assert found(answers, "a filtered line")["value"] == found(answers, "bitrate media")["value"]
     assert found(answers, "errors only")["agrees"] is True
+
+
+def test_sums_that_are_not_those_of_the_heartbeats(answers: Any) -> None:
+    """Where heartbeats of final minutes are missing, the sums do not agree, and both numbers are there."""
+    body = found(answers, "damaged")
+    assert body["agrees"] is False
+    assert body["value_of_sessions"] != body["value"] == found(answers, "bitrate media")["value"]
+    assert "tocsin doctor --ledger" in body["differences"][0]
+
+
+def test_hours_that_are_left(answers: Any) -> None:
+    """A minute of which only its hour is left shows the hour's mean, and says so."""
+    body = found(answers, "hour left")
+    assert (body["agrees"], body["value"]) == (None, pytest.approx(0.1))
+    assert body["source"]["tables"] == ["hours"]
+    assert "the hour's mean" in body["differences"][-1]
 
 
 def test_gone_heartbeats(answers: Any) -> None:

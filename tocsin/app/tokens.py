@@ -108,8 +108,8 @@ class Tokens:
         given = digest(token)
         if self._service and hmac.compare_digest(given, self._service):
             return SERVICE
-        parts = token.split("_", 2)
-        row = self._fresh().get(parts[1]) if len(parts) == len(("prefix", "id", "secret")) else None
+        _, _, rest = token.partition(f"{PREFIX}_")
+        row = self._fresh().get(rest.partition("_")[0])
         if row is None or not hmac.compare_digest(given, row.sha256) or not row.is_live(self._now_ms()):
             return None
         return Caller(row.name, frozenset(row.scopes), row.tenant)
