@@ -25,10 +25,9 @@ from query.chart_axes import dress_axis, twin_axes
 from query.chart_lines import Drawn, draw_band, draw_heatmap, draw_lines
 from query.chart_style import THEMES, Theme
 from query.chart_times import dress_time, name_zones
-from query.heatmap import heatmap
+from query.heatmap import drawable, heatmap
 from query.params import Look
 from tocsin.model.asl.graph import Graph, GraphRequest
-from tocsin.model.asl.lines import Floats
 from tocsin.model.asl.text import substitute
 
 DPI = 100
@@ -40,7 +39,6 @@ _AXIS_PX = 58
 _EXTRA_AXIS_PX = 46
 _MIN_PLOT_PX = 40
 _SIDE_SHARE = 0.3
-_DRAWN_MAX = 1e200
 # Text rendering of the library is not safe to use from several threads at once.
 DRAWING = threading.Lock()
 _STYLE: Any = {
@@ -108,7 +106,7 @@ def _draw(first: Axes, graph: Graph, look: Look, theme: Theme) -> None:
     for i, (axes, plot) in enumerate(zip(all_axes, graph.plots, strict=False)):
         own = look.axes[plot.axis]
         colour = plot.lines[0].colour if len(graph.plots) > 1 and plot.lines else None
-        lines = [dataclasses.replace(line, values=_drawable(line.values)) for line in plot.lines]
+        lines = [dataclasses.replace(line, values=drawable(line.values)) for line in plot.lines]
         filled = draw_lines(axes, lines, days, step)
         band = draw_band(axes, lines, days, look.band, theme) if look.band is not None else ()
         heat = heatmap(plot, own, look.height)
@@ -121,11 +119,6 @@ def _draw(first: Axes, graph: Graph, look: Look, theme: Theme) -> None:
     if (graph.lines and all(np.isnan(line.values).all() for line in graph.lines)) or not graph.lines:
         first.text(0.5, 0.5, "no data", transform=first.transAxes, ha="center", va="center", color=theme.faint)
     _dress_time(first, start, end, grid.zone, look, theme)
-
-
-def _drawable(values: Floats) -> Floats:
-    """Values with what cannot be drawn left out: infinite ones, and sizes beyond what a pixel can be computed for."""
-    return np.where(np.abs(values) < _DRAWN_MAX, values, np.nan)
 
 
 def _shade_incomplete(axes: Axes, start: float, end: float, theme: Theme) -> None:

@@ -19,15 +19,16 @@ from matplotlib.ticker import (
 
 from query.chart_lines import Drawn
 from query.chart_style import Theme, readable
+from query.heatmap import DRAWN_MAX
 from query.params import AxisLook
 from query.value_ticks import value_ticks
 from tocsin.model.asl.graph import GraphLine, Plot
+from tocsin.model.asl.lines import Floats
 from tocsin.model.asl.text import parse_double, substitute
 from tocsin.model.asl.units import prefix
 
 _MARGIN = 0.05
 _NOTHING = 1e-12
-_LARGEST = 1e200
 _TICKS = 6
 _DECADES_APART = 100.0
 _DURATION_STEPS_S = (
@@ -82,8 +83,8 @@ def _locator(axes: Axes, look: AxisLook) -> Locator:
     if look.scale == "log-linear":
         ticks = [value for value, _ in value_ticks(low, high, _TICKS, look.scale)]
         return FixedLocator(ticks[:: max(1, -(-len(ticks) // (2 * _TICKS)))])
-    if look.tick_labels == "duration" and span > _DURATION_STEPS_S[0]:
-        return MultipleLocator(next((s for s in _DURATION_STEPS_S if span / s <= _TICKS), _DURATION_STEPS_S[-1]))
+    if look.tick_labels == "duration" and _DURATION_STEPS_S[0] < span <= _DURATION_STEPS_S[-1] * _TICKS:
+        return MultipleLocator(next(step for step in _DURATION_STEPS_S if span / step <= _TICKS))
     if look.tick_labels == "binary" and span > _TICKS:
         return MultipleLocator(2.0 ** math.ceil(math.log2(span / _TICKS)))
     return MaxNLocator(nbins=_TICKS, steps=[1, 2, 2.5, 5, 10])
@@ -112,9 +113,18 @@ def _set_scale(axes: Axes, scale: str) -> None:
     elif scale == "log-linear":
         axes.set_yscale("symlog", linthresh=1.0)
     elif scale == "sqrt":
-        axes.set_yscale("function", functions=(lambda v: np.sqrt(np.maximum(v, 0)), np.square))
+        axes.set_yscale("function", functions=(_root, _square))
     elif scale == "pow2":
-        axes.set_yscale("function", functions=(np.square, lambda v: np.sqrt(np.maximum(v, 0))))
+        axes.set_yscale("function", functions=(_square, _root))
+
+
+def _root(values: Floats) -> Floats:
+    """The square root, of negative values mirrored."""
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _square(values: Floats) -> Floats:
+    return np.sign(values) * np.square(values)
 
 
 def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: Drawn) -> None:
@@ -122,7 +132,7 @@ def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: D
     low, high = axes.get_ylim()
     plain = [line for line in lines if line.line_style not in ("vspan", "heatmap")]
     values = [v for line in plain for v in (line.stats.min, line.stats.max)]
-    known = [v for v in (*values, *drawn.band, *drawn.heat) if abs(v) < _LARGEST]
+    known = [v for v in (*values, *drawn.band, *drawn.heat) if abs(v) < DRAWN_MAX]
     filled = drawn.filled
     if known and not filled:
         low, high = min(known), max(known)
@@ -136,7 +146,8 @@ def _set_bounds(axes: Axes, look: AxisLook, lines: Sequence[GraphLine], drawn: D
     if look.scale == "log" and low <= 0:
         positive = [v for v in known if v > 0]
         low = min(positive, default=1.0) / 2
+        high = max(high, 2 * low)
     low = low if explicit_low is None else explicit_low
     high = high if explicit_high is None else explicit_high
-    if low < high:
+    if low < high and (low > 0 or look.scale != "log"):
         axes.set_ylim(low, high)

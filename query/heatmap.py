@@ -6,6 +6,7 @@ distribution: its value is spread over the cells that the bucket covers. Any oth
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ _TICK_PX = 42
 """Pixels that a major tick with its label takes."""
 _SHADES = 5
 _OPAQUE = 255
+DRAWN_MAX = 1e150
 Scaling = tuple[Callable[[float], float], Callable[[float], float]]
 _LOG: Scaling = (lambda v: math.log10(v + 1.0), lambda v: 10.0**v - 1.0)
 _SCALINGS: dict[str, Scaling] = {
@@ -34,6 +36,11 @@ _SCALINGS: dict[str, Scaling] = {
     "sqrt": (math.sqrt, lambda v: v * v),
     "pow2": (lambda v: v * v, math.sqrt),
 }
+
+
+def drawable(values: Floats) -> Floats:
+    """Values with what cannot be drawn left out: infinite ones, and those whose squares are."""
+    return np.where(np.abs(values) < DRAWN_MAX, values, np.nan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +69,11 @@ class Heatmap:
 
 def heatmap(plot: Plot, look: AxisLook, height_px: int) -> Heatmap | None:
     """The heat map of an axis; None where none of its lines is part of one."""
-    lines = [line for line in plot.lines if line.line_style == "heatmap"]
+    drawn = [dataclasses.replace(line, values=drawable(line.values)) for line in plot.lines]
+    lines = [line for line in drawn if line.line_style == "heatmap"]
     if not lines:
         return None
-    low, high = _bounds(plot.lines, look)
+    low, high = _bounds(drawn, look)
     ticks = value_ticks(low, high, max(1, height_px // _TICK_PX), look.scale)
     edges = np.array([low, *(value for value, _ in ticks), high])
     counts = np.zeros((len(lines[0].values), len(edges) - 1))
