@@ -77,7 +77,7 @@ test-players: parts ## hls.js in Chromium stalls once; the stored stall equals t
 
 # Whatever is about the language, graphs, published points, SQL, the client and who may ask: found by name.
 QUERY_TESTS = $(sort $(foreach about,asl atlas query sql publish spectator smile explain client watch sessions \
-	notebook dictionary token tenant access,$(wildcard tests/*/test_*$(about)*.py)))
+	analysts dictionary token tenant access,$(wildcard tests/*/test_*$(about)*.py)))
 
 .PHONY: test-query
 test-query: servers ## All tests of the stack language, graphs, tags, publish, SQL, explain, the client and charts
