@@ -99,15 +99,15 @@ def requests_of(heartbeats: int, count: int) -> list[bytes]:
     return made
 
 
-def serve(kind: str, listener: socket.socket, folder: str, pipe: Connection) -> None:
-    """Child process: serve until told, then report CPU seconds and the heartbeats of a log message."""
+def serve(reference: Any, listener: socket.socket, folder: str, pipe: Connection) -> None:
+    """Child process: serve the gateway, or `reference` where given; tell CPU seconds and batches so far when asked."""
     settings = IngestSettings()
     log = LocalLog(Path(folder) / "log.sqlite", now_ms, PARTITIONS)
     app = build(log, now_ms, settings)
     config = server.config(app, settings)
-    if kind == "bare":
+    if reference is not None:
         config = uvicorn.Config(
-            bare, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
+            reference, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
         )
     server.calm_gc()
     running = uvicorn.Server(config)
@@ -150,14 +150,14 @@ async def load(port: int, bodies: list[bytes], connections: int, seconds: float,
 
 
 @contextlib.contextmanager
-def started(kind: str) -> Iterator[tuple[int, Connection]]:
-    """A server process and the pipe to it."""
+def started(reference: Any = None) -> Iterator[tuple[int, Connection]]:
+    """A server process of `serve`, its port and the pipe to it."""
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(512)
         here, there = context.Pipe()
-        child = context.Process(target=serve, args=(kind, listener, folder, there))
+        child = context.Process(target=serve, args=(reference, listener, folder, there))
         child.start()
         try:
             yield listener.getsockname()[1], here
@@ -170,7 +170,7 @@ def measure(kind: str, heartbeats: int, seconds: float) -> dict[str, float]:
     """µs of CPU a heartbeat, latency and batches of one server under a steady load."""
     bodies = requests_of(heartbeats, 400)
     latencies_s: list[float] = []
-    with started(kind) as (port, pipe):
+    with started(bare if kind == "bare" else None) as (port, pipe):
         asyncio.run(load(port, bodies, CONNECTIONS[heartbeats], seconds / 3, []))
         pipe.send("cpu")
         cpu_before_s, flushes_before = pipe.recv()

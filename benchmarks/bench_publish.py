@@ -13,36 +13,24 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
-import multiprocessing
 import random
-import resource
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvicorn
-from bench_ingest import load, now_ms
+from bench_ingest import PARTITIONS, load, now_ms, started
 
-from ingest import publish, server
-from ingest.app import build
+from ingest import publish
 from ingest.formats import atlas
-from ingest.settings import IngestSettings
 from streaming_jobs.steps.bucketing import Bucket, Message
 from streaming_jobs.steps.counter import Counter
 from streaming_jobs.steps.settings import CountingSettings
-from tocsin.adapters.log.local import LocalLog
 from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.model.cubes import DEFAULT_CUBES
 
-PARTITIONS = 4
 SERIES = 10_000
 BUDGET_US = {10_000: 2.6, 100: 14.0}
 """Points a request, and what Netflix Atlas took for one."""
@@ -91,58 +79,17 @@ def requests_of(points: int) -> list[bytes]:
     return [head.encode() + b"%d\r\n\r\n" % len(body) + body for body in bodies_of(points)]
 
 
-def serve(kind: str, listener: socket.socket, folder: str, pipe: Connection) -> None:
-    """Child process: serve until told, reporting CPU seconds when asked."""
-    settings = IngestSettings()
-    log = LocalLog(Path(folder) / "log.sqlite", now_ms, PARTITIONS)
-    config = server.config(build(log, now_ms, settings), settings)
-    if kind == "bare":
-        config = uvicorn.Config(
-            bare, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
-        )
-    server.calm_gc()
-    running = uvicorn.Server(config)
-
-    async def main() -> None:
-        task = asyncio.get_running_loop().create_task(running.serve(sockets=[listener]))
-        while await asyncio.to_thread(pipe.recv) == "cpu":
-            usage = resource.getrusage(resource.RUSAGE_SELF)
-            pipe.send(usage.ru_utime + usage.ru_stime)
-        running.should_exit = True
-        await task
-
-    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(main())
-
-
-@contextlib.contextmanager
-def started(kind: str) -> Iterator[tuple[int, Connection]]:
-    """A server process and the pipe to it."""
-    context = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        here, there = context.Pipe()
-        child = context.Process(target=serve, args=(kind, listener, folder, there))
-        child.start()
-        try:
-            yield listener.getsockname()[1], here
-        finally:
-            here.send("stop")
-            child.join(60)
-
-
 def measure(kind: str, points: int, seconds: float) -> dict[str, float]:
     """µs of CPU a point and latency of one server under a steady load."""
     requests = requests_of(points)
     latencies_s: list[float] = []
-    with started(kind) as (port, pipe):
+    with started(bare if kind == "bare" else None) as (port, pipe):
         asyncio.run(load(port, requests, CONNECTIONS[points], seconds / 3, []))
         pipe.send("cpu")
-        cpu_before_s = pipe.recv()
+        cpu_before_s, _ = pipe.recv()
         answered = asyncio.run(load(port, requests, CONNECTIONS[points], seconds, latencies_s))
         pipe.send("cpu")
-        cpu_s = pipe.recv() - cpu_before_s
+        cpu_s = pipe.recv()[0] - cpu_before_s
     latencies_s.sort()
     return {
         "us_per_point": round(cpu_s / answered / points * 1e6, 3),
