@@ -7,18 +7,15 @@ a row, so that the audit still says whose it was, and so that revoking the last 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Row, delete, func, insert, select, update
 
-from tocsin.adapters.state.sqlite import open_engine
-from tocsin.adapters.state.tables import AUDIT, METADATA, TOKENS
-from tocsin.model.errors import UnavailableError
+from tocsin.adapters.state.sqlite import SqliteRows
+from tocsin.adapters.state.tables import AUDIT, TOKENS
 
 AUDIT_ROWS_MAX = 100_000
 """Newest writes that are kept."""
@@ -52,27 +49,11 @@ class AuditRow:
     status: int
 
 
-class KeyRows:
+class KeyRows(SqliteRows):
     """The rows in the file at `path`; raises `UnavailableError` where it cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
-        self._where = str(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = open_engine(path)
-        with self._transaction() as db:
-            METADATA.create_all(db, [TOKENS, AUDIT])
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except DBAPIError as error:
-            raise UnavailableError(f"using the keys in {self._where}: {error.orig}; check its disk") from error
+        super().__init__(path, "the keys in", [TOKENS, AUDIT])
 
     def add_token(self, row: TokenRow) -> None:
         """Add a token."""

@@ -6,8 +6,6 @@ transaction with a full sync, so that a claim is one worker's alone and what was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from typing import Any
 from sqlalchemy import (
     Column,
     Connection,
-    Engine,
     Float,
     Index,
     Integer,
@@ -24,19 +21,16 @@ from sqlalchemy import (
     Select,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     or_,
     select,
     update,
 )
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from tocsin.model.errors import UnavailableError
+from tocsin.adapters.state.sqlite import SqliteRows
 
 METADATA = MetaData()
 LOOKS = Table(
@@ -67,7 +61,6 @@ FRAMES = Table(
     Column("number", Integer, primary_key=True),
     Column("png", LargeBinary, nullable=False),
 )
-BUSY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +72,11 @@ class LookRow:
     attempt: int
 
 
-class ProbeRows:
+class ProbeRows(SqliteRows):
     """The rows in the file at `path`; raises `UnavailableError` where it cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
-        self._where = str(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._engine = _engine(path)
-        with self._transaction() as db:
-            METADATA.create_all(db)
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._engine.dispose()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as db:
-                yield db
-        except DBAPIError as error:
-            raise UnavailableError(f"using the probe's database {self._where}: {error.orig}; check its disk") from error
+        super().__init__(path, "the probe's database", [LOOKS, VERDICTS, FRAMES], NullPool)
 
     def add_look(self, look_id: str, priority: int, queued_ts_s: float, body: bytes, capacity: int) -> bool:
         """Add a look unless it is known; False if `capacity` looks are there already."""
@@ -193,22 +170,6 @@ class ProbeRows:
         with self._transaction() as db:
             png: bytes | None = db.execute(select(FRAMES.c.png).where(wanted)).scalar_one_or_none()
             return png
-
-
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": BUSY_S})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below, not by the driver's guess
-        for pragma in (f"busy_timeout = {int(BUSY_S * 1000)}", "journal_mode = WAL", "synchronous = FULL"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
 
 
 def _in_order(query: Select[Any]) -> Select[Any]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Engine, Row, Select, Table, create_engine, event, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import Pool, StaticPool
 
 from tocsin.adapters.state.port import (
     ActionRow,
@@ -60,12 +60,38 @@ class SqliteState:
             raise UnavailableError(f"{doing} the state database {self._where}: {error.orig}; check its disk") from error
 
 
-def open_engine(path: Path | None) -> Engine:
+class SqliteRows:
+    """Tables in the file at `path`, which several processes may share; `what` names them in errors.
+
+    Raises `UnavailableError` where the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, what: str, tables: Sequence[Table], poolclass: type[Pool] | None = None) -> None:
+        self._where = f"{what} {path}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._engine = open_engine(path, poolclass)
+        with self._transaction() as db:
+            tables[0].metadata.create_all(db, tables)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as db:
+                yield db
+        except DBAPIError as error:
+            raise UnavailableError(f"using {self._where}: {error.orig}; check its disk") from error
+
+
+def open_engine(path: Path | None, poolclass: type[Pool] | None = None) -> Engine:
     """Connections to the file at `path`, with the settings above; `None` is one database in memory."""
     if path is None:
         engine = create_engine("sqlite://", poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
-        engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_MS / 1000})
+        engine = create_engine(f"sqlite:///{path}", poolclass=poolclass, connect_args={"timeout": BUSY_MS / 1000})
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
