@@ -197,6 +197,15 @@ def test_a_table_of_an_earlier_version_gets_the_columns_it_lacks(dsn: str, store
     assert _count(store, offset) == 2
 
 
+def test_a_retention_named_later_is_the_one_that_counts(dsn: str, store: Store) -> None:
+    """A table made before keeps its rows as long as who opens it last says, and no shorter."""
+    kept = "SELECT extract(engine_full, 'toIntervalDay\\((\\d+)\\)') FROM system.tables WHERE name = {name:String}"
+    kept += " AND database = currentDatabase()"
+    for keep_days, want in (({"quarantine": 12_345}, "12345"), ({}, "12345"), (KEEP_DAYS, "20000")):
+        with contextlib.closing(ClickHouseStore(dsn, keep_days)):
+            assert store.query(kept, {"name": "quarantine"}) == [(want,)]
+
+
 def test_a_bucket_of_the_jobs_is_one_block_and_adds_up(store: Store) -> None:
     """All cells, maps and the ledger row of a bucket arrive whole, and merge by the catalogue's expressions."""
     sent = sent_heartbeats(5, sessions=4, minutes=6)

@@ -28,6 +28,8 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("partitons = 2", "unknown key 'partitons'; did you mean 'partitions'"),
         ("partitions = 0", "partitions = 0"),
         ('cubes = ["all", "cdm"]', "'cdm' is no tag key"),
+        ("keep_days = {heartbeat = 3}", "no table 'heartbeat' with a retention"),
+        ("keep_days = {heartbeats = 0}", "keep_days.heartbeats = 0"),
         ("partitions = ", "reading the configuration"),
     ],
 )

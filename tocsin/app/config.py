@@ -13,12 +13,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tocsin.app.clock import Clock, ConductedClock, RealClock
 from tocsin.model.cubes import DEFAULT_CUBES, Cube, declare
 from tocsin.model.errors import ConfigError
+from tocsin.model.tables import TABLES
 
 ENV_PREFIX = "TOCSIN_"
 ENV_OF_OTHERS = frozenset(
@@ -48,7 +49,7 @@ class Config(BaseSettings):
     cubes: list[str] = Field([cube.name for cube in DEFAULT_CUBES], description="Sets of tag keys to keep sums by.")
     lateness_s: float = Field(900.0, gt=0, description="How old a heartbeat may be and still count in its minute.")
     session_timeout_s: float = Field(120.0, gt=0, description="Silence after which a session has ended.")
-    keep_days: dict[str, int] = Field({}, description="Retention by table, in days; tables not named keep theirs.")
+    keep_days: dict[str, PositiveInt] = Field({}, description="Days to keep, by table; those not named keep theirs.")
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -82,6 +83,14 @@ class Config(BaseSettings):
     probe_window_s: float = Field(10.0, gt=0, description="Seconds of a stream that one sampled look decodes.")
 
     clock_file: Path | None = Field(None, description="Demonstration only: file of a conducted clock.")
+
+    @field_validator("keep_days")
+    @classmethod
+    def _of_tables(cls, keep_days: dict[str, int]) -> dict[str, int]:
+        known = [table.name for table in TABLES if table.keep_by]
+        if unknown := keep_days.keys() - set(known):
+            raise ValueError(f"no table {min(unknown)!r} with a retention; there are {', '.join(known)}")
+        return keep_days
 
     @functools.cached_property
     def clock(self) -> Clock:

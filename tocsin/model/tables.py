@@ -74,9 +74,12 @@ class Table:
     def ddl(self, keep_days: int | None = None) -> str:
         """CREATE TABLE IF NOT EXISTS, one statement; `keep_days` replaces the default retention."""
         columns = ",\n  ".join(f"`{name}` {kind}" for name, kind in self.columns)
-        days = self.keep_days if keep_days is None else keep_days
-        ttl = f" TTL {self.keep_by} + INTERVAL {days} DAY DELETE" if self.keep_by else ""
+        ttl = f" {self.ttl(self.keep_days if keep_days is None else keep_days)}" if self.keep_by else ""
         return f"CREATE TABLE IF NOT EXISTS {self.name} (\n  {columns}\n) {self.engine}{ttl}{self.settings}"
+
+    def ttl(self, keep_days: int) -> str:
+        """The clause that deletes rows when they are `keep_days` old."""
+        return f"TTL {self.keep_by} + INTERVAL {keep_days} DAY DELETE"
 
 
 _TAGS = tuple((key, "LowCardinality(String)") for key in TAG_KEYS)

@@ -37,7 +37,8 @@ _FAULTS_OF_THE_ENGINE = ("(total)", "TOO_MANY_SIMULTANEOUS", "NETWORK_ERROR", "N
 class ClickHouseStore:
     """`Store` over one DSN; makes missing tables, kept for `keep_days` (by table name) or their default.
 
-    Tables of an earlier version get the columns that they lack; their rows have the types' defaults there.
+    Tables that are there get the columns that they lack, with the types' defaults in their rows, and the retention that
+    `keep_days` names.
     """
 
     def __init__(self, dsn: str, keep_days: Mapping[str, int] | None = None) -> None:
@@ -54,6 +55,7 @@ class ClickHouseStore:
         for table in TABLES:
             self.command(table.ddl((keep_days or {}).get(table.name)))
         self._add_missing_columns()
+        self._change_retention(keep_days or {})
 
     def insert(self, table: str, rows: pa.Table, token: str = "") -> None:
         """One block; `token` deduplicates against the table's last 10,000 inserts."""
@@ -120,6 +122,13 @@ class ClickHouseStore:
             if lacking:
                 added = ", ".join(f"ADD COLUMN IF NOT EXISTS `{name}` {kind}" for name, kind in lacking)
                 self.command(f"ALTER TABLE {table.name} {added}")
+
+    def _change_retention(self, keep_days: Mapping[str, int]) -> None:
+        engines = dict(self.query("SELECT name, engine_full FROM system.tables WHERE database = currentDatabase()"))
+        for table in TABLES:
+            days = keep_days.get(table.name)
+            if days is not None and table.keep_by and f"toIntervalDay({days})" not in engines[table.name]:
+                self.command(f"ALTER TABLE {table.name} MODIFY {table.ttl(days)}")
 
     @contextlib.contextmanager
     def _errors(self, doing: str, sql: str = "", *, dsn_only: bool = False) -> Iterator[None]:
