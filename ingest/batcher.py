@@ -324,7 +324,7 @@ class Batcher:
         if any(submission.limited for submission in batch):
             limited = np.repeat(
                 [submission.limited for submission in batch],
-                [sum(len(placed.part.events) for placed in submission.placed) for submission in batch],
+                [sum(len(placed.part.rows) for placed in submission.placed) for submission in batch],
             )
             over = self._sessions.over(hashes, limited, asyncio.get_running_loop().time())
             broken[over & ~flagged] = -1
@@ -344,7 +344,7 @@ def _report(batch: Sequence[Submission], broken: columnar.Int64s) -> None:
     row = 0
     for submission in batch:
         for placed in submission.placed:
-            n = len(placed.part.events)
+            n = len(placed.part.rows)
             for at in np.flatnonzero(broken[row : row + n]).tolist():
                 submission.refused.append(_refusal(placed.part.position(at), int(broken[row + at])))
             row += n

@@ -22,24 +22,27 @@ def rows(submission: Submission, tagger: tagging.Tagger, partitions: int) -> lis
     explained: list[dict[str, Any]] = []
     for placed in submission.placed:
         part = placed.part
-        for at, event in enumerate(part.events):
-            tags = {**part.tags, **(event.tags or {})}
+        own = part.rows
+        for at, (session_id, seq, sent_ms) in enumerate(
+            zip(own.session_ids, own.column("seq").tolist(), own.column("ts_ms").tolist(), strict=True)
+        ):
+            tags = {**part.tags, **own.tags.get(at, {})}
             values = tagger.resolve(tags, placed.region, placed.isp)
-            ts_ms = event.ts_ms + placed.shift_ms
+            ts_ms = sent_ms + placed.shift_ms
             explained.append(
                 {
                     "index": part.position(at),
                     "status": "accepted",
-                    "session_id": event.session_id,
-                    "seq": event.seq,
+                    "session_id": session_id,
+                    "seq": seq,
                     "ts_ms": ts_ms,
                     "shift_ms": placed.shift_ms,
                     "minute": ts_ms // MINUTE_MS * 60,
-                    "partition": partition_of(event.session_id, partitions),
+                    "partition": partition_of(session_id, partitions),
                     "sample_k": part.sample_k,
                     "tags": {key: value for key, value in zip(IDENTITY_KEYS, values, strict=True) if value},
                     "ignored_tags": tagging.ignored(tags),
-                    "error": event.error.code if event.error else "",
+                    "error": own.errors[at].code if at in own.errors else "",
                 }
             )
     return explained
@@ -50,7 +53,7 @@ def broken_laws(submission: Submission) -> list[Refusal]:
     placed = submission.placed
     if not placed:
         return []
-    positions = [one.part.position(at) for one in placed for at in range(len(one.part.events))]
+    positions = [one.part.position(at) for one in placed for at in range(len(one.part.rows))]
     broken = law_violations(build(placed, tagging.Tagger(Stats())).numbers).tolist()
     return [
         Refusal(position, LAW_FIELDS[law - 1], LAWS[law - 1], "law")

@@ -189,7 +189,7 @@ class Gateway:
             Placed(part, place.region, place.isp, now_ms, self._shift_ms(part.sent_ts_ms, now_ms))
             for part in parsed.parts
         ]
-        heartbeats = sum([len(part.events) for part in parsed.parts])
+        heartbeats = sum([len(part.rows) for part in parsed.parts])
         return parsed, Submission(placed, heartbeats, len(body), parsed.refused, not key.bulk)
 
     def _charge(self, key: WriteKey, address: str, events: int) -> None:

@@ -14,9 +14,9 @@ from scipy import sparse
 
 from player_sim.audience import HOUR_MS, MINUTE_MS, World
 from player_sim.history_rows import Cells
-from player_sim.jit import compiled
 from player_sim.layout import Int64s
 from player_sim.rollup import Parts
+from tocsin.model.compiled import compiled
 from tocsin.model.errors import InputError
 
 Floats = npt.NDArray[np.float64]

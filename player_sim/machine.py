@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from player_sim.jit import compiled
+from tocsin.model.compiled import compiled
 
 # Compiled functions freeze what they read here: these stay plain literals in this file (see player_sim.jit).
 _WAITING, _STARTING, _PLAYING, _REBUFFERING, _SEEKING, _PAUSED, _OVER = range(7)

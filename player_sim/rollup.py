@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from player_sim import layout
 from player_sim.cells import CellSpace
-from player_sim.jit import compiled
 from player_sim.layout import Int64s, Records
 from tocsin.model.catalogue import HISTOGRAMS, MEASURES, MOMENTS
+from tocsin.model.compiled import compiled
 from tocsin.model.percentiles import BOUNDS, bucket_of_ms
 from tocsin.model.tables import ADDITIVE_COLUMNS, MAX_COLUMNS, SUM_COLUMNS
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from streaming_jobs.steps.compiled import Int64s
+from streaming_jobs.steps.arrays import Int64s
 from streaming_jobs.steps.histograms import CellMaps
 from streaming_jobs.steps.interning import Texts
 

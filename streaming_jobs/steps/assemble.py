@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from streaming_jobs.steps import deltas as delta_rows
 from streaming_jobs.steps import lateness, raw
+from streaming_jobs.steps.arrays import Int64s
 from streaming_jobs.steps.bucketing import Bucket
-from streaming_jobs.steps.compiled import Int64s
 from streaming_jobs.steps.cubes import Cells, CubeSlices, Events, events_of, sum_cubes
 from streaming_jobs.steps.interning import Texts
 from streaming_jobs.steps.output import BucketOutput

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from streaming_jobs.steps import lateness
+from streaming_jobs.steps.arrays import Bools, Int64s
 from streaming_jobs.steps.assemble import Counted, assemble, taken
 from streaming_jobs.steps.bucketing import Bucket
-from streaming_jobs.steps.compiled import Bools, Int64s
 from streaming_jobs.steps.copies import Copies
 from streaming_jobs.steps.cubes import CubeSlices
 from streaming_jobs.steps.dedup import Dedup

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from streaming_jobs.steps import histograms
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, rows_of
+from streaming_jobs.steps.arrays import Int32s, Int64s, rows_of
 from streaming_jobs.steps.histograms import CellMaps, Observations
 from streaming_jobs.steps.interning import Rows
 from streaming_jobs.steps.session_minutes import UnitDeltas
 from streaming_jobs.steps.tag_sets import TagSets
 from streaming_jobs.steps.timeouts import Endings
 from tocsin.model.catalogue import HISTOGRAMS, MEASURES
+from tocsin.model.compiled import compiled
 from tocsin.model.cubes import Cube
 from tocsin.model.tables import MAX_COLUMNS, SUM_COLUMNS
 from tocsin.model.tags import IDENTITY_KEYS

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Bools, Int32s, Int64s, UInt64s, compiled, grown
+from streaming_jobs.steps.arrays import Bools, Int32s, Int64s, UInt64s, grown
+from tocsin.model.compiled import compiled
 
 _FIRST_ODD = 256
 

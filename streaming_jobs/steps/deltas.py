@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from streaming_jobs.steps import arrow
+from streaming_jobs.steps.arrays import Int64s
 from streaming_jobs.steps.bucketing import Bucket
-from streaming_jobs.steps.compiled import Int64s
 from streaming_jobs.steps.cubes import Cells
 from streaming_jobs.steps.interning import Texts
 from streaming_jobs.steps.settings import MINUTE_MS

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown
+from streaming_jobs.steps.arrays import Int32s, Int64s, grown
+from tocsin.model.compiled import compiled
 from tocsin.model.heartbeat import SEQ_PER_MINUTE_MAX
 
 

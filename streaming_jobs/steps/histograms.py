@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from streaming_jobs.steps.compiled import Int64s, compiled
+from streaming_jobs.steps.arrays import Int64s
+from tocsin.model.compiled import compiled
 from tocsin.model.percentiles import bucket_of_ms
 
 

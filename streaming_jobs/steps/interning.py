@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown
+from streaming_jobs.steps.arrays import Int32s, Int64s, grown
 from tocsin.model.columnar import NarrowBatch
+from tocsin.model.compiled import compiled
 
 _FIRST_ROWS = 1024
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int64s
+from streaming_jobs.steps.arrays import Int64s
 from streaming_jobs.steps.settings import MINUTE_MS, CountingSettings
 
 IN_TIME, LATE, FUTURE = 0, 1, 2

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
+from streaming_jobs.steps.arrays import Int64s
 from streaming_jobs.steps.bucketing import Bucket, Message
-from streaming_jobs.steps.compiled import Int64s
 from tocsin.model import columnar, points
 from tocsin.model.columnar import NarrowBatch
 from tocsin.model.errors import CorruptError

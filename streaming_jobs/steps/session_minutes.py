@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int32s, Int64s, compiled, grown, rows_of
+from streaming_jobs.steps.arrays import Int32s, Int64s, grown, rows_of
 from tocsin.model.catalogue import MEASURES, MOMENTS
+from tocsin.model.compiled import compiled
 
 _FIRST_UNITS = 1024
 _UNITS: Int64s = np.array([(moments.x_unit, moments.y_unit) for moments in MOMENTS.values()], np.int64)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Bools, Int64s
+from streaming_jobs.steps.arrays import Bools, Int64s
 from streaming_jobs.steps.copies import Copies
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int32s, Int64s
+from streaming_jobs.steps.arrays import Int32s, Int64s
 from streaming_jobs.steps.interning import Rows, Texts
 from tocsin.model.columnar import NarrowBatch
 from tocsin.model.tags import IDENTITY_KEYS

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from streaming_jobs.steps.compiled import Int64s, compiled, grown
+from streaming_jobs.steps.arrays import Int64s, grown
 from streaming_jobs.steps.settings import MINUTE_MS, CountingSettings
+from tocsin.model.compiled import compiled
 
 _LAST, _HELD, _ENDED_SEQ, _TIMED_OUT, _TAG_SET, _SAMPLE_K = range(6)
 _NEVER = -(2**62)

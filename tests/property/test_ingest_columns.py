@@ -135,7 +135,7 @@ def test_any_bytes_are_taken_apart_or_refused(body: bytes) -> None:
             parsed = parse(body, PUBLIC_LIMITS, lines)
         except BodyError:
             continue
-        assert parsed.total == sum(len(part.events) for part in parsed.parts) + len(parsed.refused)
+        assert parsed.total == sum(len(part.rows) for part in parsed.parts) + len(parsed.refused)
 
 
 @settings(deadline=None)
@@ -144,12 +144,12 @@ def test_accepted_and_refused_make_up_all(events: list[Any], data: st.DataObject
     """Every event of a request is either in a part, at its own position, or refused at its own index; never both."""
     body = msgspec.json.encode({"schema": "tocsin.heartbeat/1", "sent_ts_ms": 1, "events": events})
     parsed = parse(body, PUBLIC_LIMITS)
-    good = [part.position(row) for part in parsed.parts for row in range(len(part.events))]
+    good = [part.position(row) for part in parsed.parts for row in range(len(part.rows))]
     bad = [refusal.at for refusal in parsed.refused]
     assert sorted(good + bad) == list(range(len(events)))
     for part in parsed.parts:
-        for row, event in enumerate(part.events):
-            assert events[part.position(row)]["session_id"] == event.session_id
+        for row, session_id in enumerate(part.rows.session_ids):
+            assert events[part.position(row)]["session_id"] == session_id
 
 
 def test_a_rate_that_is_no_unit_fraction_is_told_from_one_that_is() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks.line_load import HEARTBEATS, ROUNDS_OF_A_SESSION, groups
 from ingest.formats import heartbeat
 from ingest.settings import PUBLIC_LIMITS
+from tocsin.model.heartbeat import OUTCOMES
 
 NOW_MS = 1_800_000_000_000
 
@@ -17,10 +18,10 @@ def test_every_request_is_taken_whole_and_no_heartbeat_comes_twice() -> None:
         for number in range(ROUNDS_OF_A_SESSION + 2):
             parsed = heartbeat.parse(group.body(number, NOW_MS + number), PUBLIC_LIMITS, False)
             assert (parsed.total, parsed.refused) == (HEARTBEATS, [])
-            events = [event for part in parsed.parts for event in part.events]
-            starts += sum(event.startup_ms >= 0 for event in events)
-            ends += sum(event.outcome == "quit" for event in events)
-            keys = {(event.session_id, event.seq) for event in events}
+            (rows,) = [part.rows for part in parsed.parts]
+            starts += int((rows.column("startup_ms") >= 0).sum())
+            ends += int((rows.column("outcome") == OUTCOMES.index("quit")).sum())
+            keys = set(zip(rows.session_ids, rows.column("seq").tolist(), strict=True))
             assert len(keys) == HEARTBEATS
             assert not keys & seen
             seen |= keys

@@ -14,6 +14,7 @@ Source: design/telemetry.md section 1; CTA-2066 and CTA-5004 for the terms.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -33,6 +34,7 @@ INTERVAL_MS_MAX = 3_600_000
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Signed = Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)]
 Epoch = Annotated[int, msgspec.Meta(ge=0, le=2**43)]
+SESSION_ID_ALPHABET = (string.ascii_letters + string.digits + "_.:~-").encode()
 SessionId = Annotated[str, msgspec.Meta(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9_.:~-]+$")]
 Text = Annotated[str, msgspec.Meta(max_length=256)]
 

@@ -1,31 +1,18 @@
-"""Compiles the few sequential loops of counting with numba, cached beside the source.
-
-Where no cache folder can be written (a read-only image without NUMBA_CACHE_DIR) the loops are compiled at first use.
-"""
+"""Array types of counting, and the two moves of arrays that several steps need."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-F = TypeVar("F", bound=Callable[..., Any])
+from tocsin.model.compiled import compiled
 
 Int64s = npt.NDArray[np.int64]
 Int32s = npt.NDArray[np.int32]
 UInt64s = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
-
-
-def compiled(function: F) -> F:
-    """`function` as machine code that runs without the interpreter's lock."""
-    try:
-        return cast("F", numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:
-        return cast("F", numba.njit(nogil=True)(function))
 
 
 def grown(array: npt.NDArray[Any], shape: tuple[int, ...], fill: int) -> npt.NDArray[Any]:
