@@ -2,9 +2,9 @@
 
     scanned = scan(body, limits.event_bytes)      # None: not in the plain form that nearly every player sends
 
-It takes only what it is sure of: the known fields, each at most once, strings without escapes, integers within their
-bounds; errors and tags of an event are handed to msgspec. Whatever else comes (an unknown field, a float, a value out
-of bounds, a missing field, an event too long, broken JSON) is not judged here: msgspec reads that body from the start,
+It takes only what it is sure of: fields at most once, strings without escapes, integers within their bounds; errors
+and tags of an event, and values of unknown fields, are handed to msgspec. Whatever else comes (a float, a value out of
+bounds, a missing field, an event too long, broken JSON) is not judged here: msgspec reads that body from the start,
 and it alone says what is wrong. What surrounds the events is decoded by msgspec, too. So an envelope is taken by both
 ways alike or by msgspec's alone, which tests/property/test_ingest_scan.py holds them to.
 
@@ -14,6 +14,7 @@ PLACEHOLDER.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -43,14 +44,14 @@ _PAD = bytes(64)
 """Zeros after the body: JSON has no zero byte, so no loop needs to look for the end."""
 _WIDTH = len(ROW_COLUMNS)
 _COLUMN = {name: at for at, name in enumerate(ROW_COLUMNS)}
-_SPANS = {"session_id": _WIDTH, "error": _WIDTH + 2, "tags": _WIDTH + 4}
-"""Columns of the place in the body where a value begins; the next column is where it ends."""
+_SPANS = {"error": 0, "tags": 2}
+"""Values that are left to msgspec: the column of where one begins in the body; the next is where it ends."""
+_SCRATCH_BYTES = 65_536
+_ID_BYTES_MAX = 64
 _WORDS: dict[str, tuple[str, ...]] = {"reason": REASONS, "state": STATES, "outcome": OUTCOMES}
 _TEXT_BYTES = 24
-_EVENT_BYTES_MIN = 100
-"""The shortest event with all that must be there has a few bytes more."""
 
-_INT, _WORD, _RATE, _ID, _SPAN = range(5)
+_INT, _WORD, _RATE, _ID, _SPAN, _UNKNOWN = range(6)
 _LENGTH, _KIND, _AT, _LOW, _HIGH, _FIRST, _END = range(7)
 
 
@@ -72,7 +73,10 @@ def _tables() -> tuple[UInt64s, Int64s, int, int]:
         number = one.type if isinstance(one.type, msgspec.inspect.IntType) else None
         meaning = [len(one.name) + 1, _SPAN, 0, 0, 0, 0, 0]
         if one.name in _SPANS:
-            meaning[_KIND : _AT + 1] = _ID if one.name == "session_id" else _SPAN, _SPANS[one.name]
+            meaning[_KIND : _AT + 1] = _SPAN, _SPANS[one.name]
+        elif one.name == "session_id":
+            assert isinstance(one.type, msgspec.inspect.StrType)  # noqa: S101
+            meaning[_KIND : _HIGH + 1] = _ID, 0, one.type.min_length or 0, one.type.max_length or 0
         elif one.name in _WORDS:
             n = len([word for word in _WORDS[one.name] if word])
             meaning[_KIND : _AT + 1] = _WORD, _COLUMN[one.name]
@@ -100,53 +104,81 @@ def _tables() -> tuple[UInt64s, Int64s, int, int]:
 _TEXTS, _MEANINGS, _FIELDS, _REQUIRED = _tables()
 _ID_BYTES = np.zeros(256, np.bool_)
 _ID_BYTES[np.frombuffer(SESSION_ID_ALPHABET, np.uint8)] = True
-_FOLLOWS = np.zeros(_FIELDS + 1, np.int64)
-"""The field that came after each one lately: a guess, which is checked, so threads may share it."""
-_EMPTY = np.zeros(_WIDTH + 2 * len(_SPANS), np.int64)
+_EMPTY = np.zeros(_WIDTH, np.int64)
 _EMPTY[_COLUMN["startup_ms"]] = NOT_STARTED
 
 _decode_error = msgspec.json.Decoder(PlaybackError | None).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str] | None).decode
 
 
-def scan(body: bytes, event_bytes: int) -> tuple[Rows, bytes] | None:
-    """The rows of an envelope's events, each of at most `event_bytes`, and the envelope with `[]` in their place.
+class _Scratch(threading.local):
+    """The memory of a scan, made once a thread: ten small arrays would cost as much as the reading itself."""
 
-    None where msgspec must look.
+    def __init__(self) -> None:
+        self.hold(_SCRATCH_BYTES)
+        self.follows = np.zeros(_FIELDS + 1, np.int64)
+        self.numbers = np.empty((EVENTS_MAX, _WIDTH), np.int64)
+        self.spans = np.empty((EVENTS_MAX, 2 * len(_SPANS)), np.int64)
+        self.ids = np.empty(EVENTS_MAX * (_ID_BYTES_MAX + 1), np.uint8)
+        self.ids_view = memoryview(self.ids)  # type: ignore[arg-type]
+
+    def hold(self, size: int) -> None:
+        """Make room for a body."""
+        self.body = np.zeros(size + len(_PAD), np.uint8)
+        self.body_view = memoryview(self.body)  # type: ignore[arg-type]
+        self.eights = np.ndarray((size,), "<u8", self.body, 0, (1,))  # the eight bytes that begin at each byte
+
+
+_scratch = _Scratch()
+
+
+def scan(body: bytes, event_bytes: int) -> tuple[Rows, bytes] | None:
+    """The rows of an envelope's events, each of at most `event_bytes`, and what msgspec has still to find valid: the
+    envelope with `[]` in place of its events, or with them where they have fields that nobody knows.
+
+    None where msgspec must read it all.
     """
-    padded = np.frombuffer(body + _PAD, np.uint8)
-    eights = np.ndarray((len(padded) - 7,), "<u8", padded, 0, (1,))  # the eight bytes that begin at each byte
-    found = np.empty((min(len(body) // _EVENT_BYTES_MIN, EVENTS_MAX), len(_EMPTY)), np.int64)
-    n, start, end, spans = _scan(
-        padded, eights, _TEXTS, _MEANINGS, _FIELDS, _REQUIRED, event_bytes, _ID_BYTES, _FOLLOWS, _EMPTY, found
-    )
+    own = _scratch
+    size = len(body)
+    if size + len(_PAD) > len(own.body):
+        own.hold(size)
+    own.body_view[:size] = body
+    own.body_view[size : size + len(_PAD)] = _PAD
+    n, start, end, ids_end, spanned, unknown = _scan(
+        own.body, own.eights, _TEXTS, _MEANINGS, _FIELDS, _REQUIRED, event_bytes, _ID_BYTES, _EMPTY,
+        own.follows, own.numbers, own.spans, own.ids,
+    )  # fmt: skip
     if n <= 0:
         return None
-    text = body.decode("latin-1")  # a character a byte; ids are ASCII
-    rows = Rows(found[:n, :_WIDTH].copy(), [text[a:b] for a, b in found[:n, _WIDTH : _WIDTH + 2].tolist()])
+    rows = Rows(own.numbers[:n].copy(), str(own.ids_view[: ids_end - 1], "ascii").split("\n"))
     try:
-        if spans:
-            rows.errors = _decoded(body, found[:n], _SPANS["error"], _decode_error)
-            rows.tags = _decoded(body, found[:n], _SPANS["tags"], _decode_tags)
+        if spanned:
+            rows.errors = _decoded(body, own.spans[:n], _SPANS["error"], _decode_error)
+            rows.tags = _decoded(body, own.spans[:n], _SPANS["tags"], _decode_tags)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    return rows, body[:start] + b"[]" + body[end:]
+    return rows, body if unknown else body[:start] + b"[]" + body[end:]
 
 
-def _decoded(body: bytes, found: Int64s, at: int, decode: Callable[[bytes], Any]) -> dict[int, Any]:
+def _decoded(body: bytes, spans: Int64s, at: int, decode: Callable[[bytes], Any]) -> dict[int, Any]:
     """What is there of a value, by row."""
-    values = [(row, decode(body[found[row, at] : found[row, at + 1]])) for row in np.flatnonzero(found[:, at]).tolist()]
+    values = [(row, decode(body[spans[row, at] : spans[row, at + 1]])) for row in np.flatnonzero(spans[:, at]).tolist()]
     return {row: value for row, value in values if value}
 
 
 @compiled_bare
 def _scan(
     body: UInt8s, eights: UInt64s, texts: UInt64s, meanings: Int64s, fields: int, required: int,
-    event_bytes: int, id_bytes: npt.NDArray[np.bool_], follows: Int64s, empty: Int64s, found: Int64s,
-) -> tuple[int, int, int, int]:  # fmt: skip
-    """(events found, first byte of their array, the byte after it, errors and tags); -1 where it is not sure."""
-    nothing = -1, 0, 0, 0
-    n, start, end, spans = -1, 0, 0, 0
+    event_bytes: int, id_bytes: npt.NDArray[np.bool_], empty: Int64s, follows: Int64s,
+    numbers: Int64s, spans: Int64s, ids: UInt8s,
+) -> tuple[int, int, int, int, int, int]:  # fmt: skip
+    """Fill `numbers`, `spans` and `ids`, each with a line feed after it, from the whole body.
+
+    (events, first byte of their array, the byte after it, bytes of ids, errors and tags, unknown fields); -1 events
+    where it is not sure.
+    """
+    nothing = -1, 0, 0, 0, 0, 0
+    n, start, end, ids_end, spanned, unknown = -1, 0, 0, 0, 0, 0
     at = _blank(body, 0)
     if body[at] != 123:
         return nothing
@@ -171,8 +203,21 @@ def _scan(
             if n >= 0 or body[at] != 91:
                 return nothing
             start = at
-            n, end, spans = _events(
-                body, eights, at, texts, meanings, fields, required, event_bytes, id_bytes, follows, empty, found
+            n, end, ids_end, spanned, unknown = _events(
+                body,
+                eights,
+                at,
+                texts,
+                meanings,
+                fields,
+                required,
+                event_bytes,
+                id_bytes,
+                empty,
+                follows,
+                numbers,
+                spans,
+                ids,
             )
             if n < 0:
                 return nothing
@@ -183,7 +228,7 @@ def _scan(
                 return nothing
         at = _blank(body, at)
         if body[at] == 125:
-            return n, start, end, spans
+            return n, start, end, ids_end, spanned, unknown
         if body[at] != 44:
             return nothing
 
@@ -191,20 +236,25 @@ def _scan(
 @compiled_bare
 def _events(
     body: UInt8s, eights: UInt64s, at: int, texts: UInt64s, meanings: Int64s, fields: int, required: int,
-    event_bytes: int, id_bytes: npt.NDArray[np.bool_], follows: Int64s, empty: Int64s, found: Int64s,
-) -> tuple[int, int, int]:  # fmt: skip
-    """(events, the byte after their array, which begins at `at`, errors and tags); -1 where it is not sure."""
-    nothing = -1, 0, 0
-    spans = 0
-    n = 0
+    event_bytes: int, id_bytes: npt.NDArray[np.bool_], empty: Int64s, follows: Int64s,
+    numbers: Int64s, spans: Int64s, ids: UInt8s,
+) -> tuple[int, int, int, int, int]:  # fmt: skip
+    """The array of events at `at`: (events, the byte after it, bytes of ids, errors and tags, unknown fields); or -1.
+
+    `follows` has the field that came after each one lately, which is tried first.
+    """
+    nothing = -1, 0, 0, 0, 0
+    n, ids_end, spanned, unknown = 0, 0, 0, 0
     while True:
         at = _blank(body, at + 1)
-        if body[at] != 123 or n == len(found):
+        if body[at] != 123 or n == len(numbers):
             return nothing
         first_byte = at
-        row = found[n]
+        row = numbers[n]
         for i in range(len(row)):
             row[i] = empty[i]
+        for i in range(spans.shape[1]):
+            spans[n, i] = 0
         seen = 0
         before = fields
         while True:
@@ -215,18 +265,25 @@ def _events(
             field = follows[before]
             if not _same(eights, at, texts, field):
                 field = _find(eights, at, texts, 0, fields)
-                if field < 0:
+            if field < 0:
+                while body[at] != 34:
+                    if body[at] < 32 or body[at] > 126 or body[at] == 92:
+                        return nothing
+                    at += 1
+                at += 1
+                kind = _UNKNOWN
+            else:
+                if seen >> field & 1:
                     return nothing
+                seen |= 1 << field
                 follows[before] = field
-            before = field
-            if seen >> field & 1:
-                return nothing
-            seen |= 1 << field
-            at = _blank(body, at + meanings[field, _LENGTH])
+                before = field
+                at += meanings[field, _LENGTH]
+                kind = meanings[field, _KIND]
+            at = _blank(body, at)
             if body[at] != 58:
                 return nothing
             at = _blank(body, at + 1)
-            kind = meanings[field, _KIND]
             if kind == _INT:
                 at = _number(body, at, meanings, field, row)
             elif kind == _ID:
@@ -236,16 +293,22 @@ def _events(
                 at = first
                 while id_bytes[body[at]]:
                     at += 1
-                if body[at] != 34 or at - first < 8 or at - first > 64:
+                if body[at] != 34 or at - first < meanings[field, _LOW] or at - first > meanings[field, _HIGH]:
                     return nothing
-                row[meanings[field, _AT]] = first
-                row[meanings[field, _AT] + 1] = at
+                for i in range(first, at):
+                    ids[ids_end] = body[i]
+                    ids_end += 1
+                ids[ids_end] = 10
+                ids_end += 1
                 at += 1
             elif kind == _SPAN:
-                spans += 1
-                row[meanings[field, _AT]] = at
+                spanned += 1
+                spans[n, meanings[field, _AT]] = at
                 at = _after(body, at)
-                row[meanings[field, _AT] + 1] = at
+                spans[n, meanings[field, _AT] + 1] = at
+            elif kind == _UNKNOWN:
+                unknown += 1
+                at = _after(body, at)
             elif body[at] == 110 and body[at + 1] == 117 and body[at + 2] == 108 and body[at + 3] == 108:
                 if required >> field & 1:
                     return nothing
@@ -272,7 +335,7 @@ def _events(
         n += 1
         at = _blank(body, at + 1)
         if body[at] == 93:
-            return n, at + 1, spans
+            return n, at + 1, ids_end, spanned, unknown
         if body[at] != 44:
             return nothing
 

@@ -15,7 +15,7 @@ import msgspec
 from ingest.rows import Rows, rows_of
 from ingest.scan import scan
 from ingest.settings import Limits
-from tocsin.model.heartbeat import Envelope, Event, LooseEnvelope, Sdk, decode_event, decode_loose
+from tocsin.model.heartbeat import Envelope, Event, Sdk, decode_event, decode_loose
 
 SAMPLE_RATE_SLACK = 1e-4
 """Relative distance of a `sample_rate` from 1/k that is still taken as 1/k."""
