@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ingest import explain
+from ingest import explain, scan
 from ingest.batcher import DEFECTS, Batcher, Submission
 from ingest.body import ClientGoneError, Headers, HttpError, Receive, Scope, Send, inflate, read_body
 from ingest.columns import Placed
@@ -69,6 +69,7 @@ class Gateway:
         stats: Stats | None = None,
     ) -> None:
         settings.check()
+        scan.warm_up()
         self.stats = stats or Stats()
         self.settings = settings
         self.keeper = Gatekeeper(settings)

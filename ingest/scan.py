@@ -160,6 +160,11 @@ def scan(body: bytes, event_bytes: int) -> tuple[Rows, bytes] | None:
     return rows, body if unknown else body[:start] + b"[]" + body[end:]
 
 
+def warm_up() -> None:
+    """Compile the loop, or load it (a second), before the first request waits for it."""
+    scan(b"{}", 0)
+
+
 def _decoded(body: bytes, spans: Int64s, at: int, decode: Callable[[bytes], Any]) -> dict[int, Any]:
     """What is there of a value, by row."""
     values = [(row, decode(body[spans[row, at] : spans[row, at + 1]])) for row in np.flatnonzero(spans[:, at]).tolist()]
