@@ -32,6 +32,7 @@ from ingest import server
 from ingest.app import build
 from ingest.settings import IngestSettings
 from tocsin.adapters.log.local import LocalLog
+from tocsin.app.memory import calm_gc
 from tocsin.model.heartbeat import Envelope
 
 PARTITIONS = 4
@@ -109,7 +110,7 @@ def serve(reference: Any, listener: socket.socket, folder: str, pipe: Connection
         config = uvicorn.Config(
             reference, loop="uvloop", http="httptools", lifespan="off", access_log=False, log_level="warning"
         )
-    server.calm_gc()
+    calm_gc()
     running = uvicorn.Server(config)
 
     async def main() -> None:

@@ -94,5 +94,4 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT, drain, and return; the writer stays open and belongs to the caller."""
     app = build(writer, now_ms, settings, fallback, hints, on_stop, behind, figures)
-    server.calm_gc()
     server.Server(server.config(app, settings, log_level)).run()

@@ -92,7 +92,7 @@ UNKNOWN = st.recursive(
 def test_what_players_send_is_read_alike(
     envelope: dict[str, Any], unknown: object, separators: tuple[str, str], random: Any
 ) -> None:
-    """Any values, any order of fields, any white space, fields of others: the loop takes it itself, as msgspec would."""
+    """Any values, any order of fields, any white space, unknown fields: the loop takes it, as msgspec would."""
     for event in envelope["events"]:
         fields = [*event.items(), ("vendor", unknown)]
         random.shuffle(fields)

@@ -13,6 +13,7 @@ from ingest import app as ingest_app
 from ingest.settings import IngestSettings, WriteKey
 from tocsin.app.config import Config
 from tocsin.app.logs import open_writer
+from tocsin.app.memory import calm_gc, keep_freed
 from tocsin.app.proxy import ReverseProxy
 
 POLL_EVERY_S = 1.0
@@ -82,9 +83,11 @@ def run(config: Config, core: str = "") -> None:
     Without a core, hints come from the alerting role where `alerting_url` is set; whether that is up is not asked for:
     heartbeats are taken all the same.
     """
+    keep_freed()
     writer = open_writer(config)
     source = core or config.alerting_url
     poll = CorePoll(source, config.service_token) if source else None
+    calm_gc()
     try:
         if poll is None:
             ingest_app.serve(writer, config.clock.now_ms, settings_of(config))

@@ -12,7 +12,7 @@ from tocsin.adapters.store.clickhouse import ClickHouseStore
 from tocsin.app.config import Config
 from tocsin.app.jobs import counting as configured
 from tocsin.app.kafka_status import OwnedJobs, serve_status
-from tocsin.app.memory import keep_freed
+from tocsin.app.memory import calm_gc, keep_freed
 
 GROUP = "tocsin-jobs"
 FOLD_EVERY_S = 10.0
@@ -31,6 +31,7 @@ def run_kafka_jobs(config: Config, counting: CountingSettings | None = None) -> 
     committer = Committer(store, topic.name)
     settings = counting or configured(config)
     now_ms = config.clock.now_ms
+    calm_gc()
     jobs = OwnedJobs(
         lambda partition: PartitionJob(partition, committer, config.declared_cubes, settings, now_ms), committer.stats
     )

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tocsin.app.config import Config
-from tocsin.app.memory import keep_freed
+from tocsin.app.memory import calm_gc, keep_freed
 
 STOP_S = 45.0
 
@@ -72,5 +72,6 @@ def run(config: Config) -> int:
 
         process = core.Core(config)
         stack.callback(process.close)
+        calm_gc()
         status = core.serve(process, uds=str(socket))
         return status or (1 if gateway.stop() > 0 else 0)
