@@ -8,8 +8,8 @@ bounds, a missing field, an event too long, broken JSON) is not judged here: msg
 and it alone says what is wrong. What surrounds the events is decoded by msgspec, too. So an envelope is taken by both
 ways alike or by msgspec's alone, which tests/property/test_ingest_scan.py holds them to.
 
-Measured at 20 heartbeats a request: PLACEHOLDER µs a heartbeat, where msgspec and the way from structs to columns took
-PLACEHOLDER.
+Measured at 20 heartbeats a request: 0.7 µs a heartbeat, where msgspec took 1.1 and the way from its structs to columns
+another 1 (ADR 12).
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def _tables() -> tuple[UInt64s, Int64s, int, int]:
         meanings.append([len(word) + 1, _WORD, 0, code, 0, 0, 0])
     packed = b"".join(f'{text}"'.encode().ljust(_TEXT_BYTES, b"\0") for text in texts)
     masks = b"".join((b"\xff" * (len(text) + 1)).ljust(_TEXT_BYTES, b"\0") for text in texts)
+    assert first_rate < 63  # noqa: S101  a bit a field
     required = sum(1 << at for at, one in enumerate(event.fields) if one.required)
     eights = [np.frombuffer(one, "<u8").reshape(-1, _TEXT_BYTES // 8) for one in (packed, masks)]
     return np.concatenate(eights, axis=1), np.array(meanings, np.int64), first_rate, required
