@@ -206,7 +206,7 @@ def _scan(
             return nothing
         at = _blank(body, at + 1)
         if is_events:
-            if n >= 0 or body[at] != 91:
+            if body[at] != 91:
                 return nothing
             start = at
             n, end, ids_end, spanned, unknown = _events(
