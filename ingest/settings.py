@@ -81,7 +81,7 @@ class IngestSettings:
     public_limits: Limits = PUBLIC_LIMITS
     bulk_limits: Limits = BULK_LIMITS
     rates: Rates = field(default_factory=Rates)
-    batch_heartbeats: int = 2_000
+    batch_heartbeats: int = 4_000
     linger_ms_min: float = 2.0
     linger_ms_max: float = 100.0
     in_flight_bytes_max: int = 64 * MIB
