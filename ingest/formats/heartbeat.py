@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,11 +20,7 @@ from tocsin.model.heartbeat import Envelope, Event, Sdk, decode_event, decode_lo
 SAMPLE_RATE_SLACK = 1e-4
 """Relative distance of a `sample_rate` from 1/k that is still taken as 1/k."""
 _PATH = re.compile(r"^(?P<reason>.*?) - at `\$\.?(?P<field>[^`]*)`$", re.DOTALL)
-_EVENT_PATH = re.compile(r"^events\[(\d+)\]\.?")
 _REASON_LENGTH_MAX = 200
-
-FaultReason = Literal["schema", "size", "events", "sample_rate"]
-
 
 _decode_any = msgspec.json.Decoder().decode
 _MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeError)
