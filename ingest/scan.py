@@ -1,6 +1,6 @@
 """The events of an envelope from JSON straight into rows of numbers, by one compiled loop.
 
-    scanned = scan(body, limits.event_bytes)      # None: not in the plain form that nearly every player sends
+    rows, envelope = scan(body, limits.event_bytes)      # or None: not in the form that nearly every player sends
 
 It takes only what it is sure of: fields at most once, strings without escapes, integers within their bounds; errors
 and tags of an event, and values of unknown fields, are handed to msgspec. Whatever else comes (a float, a value out of
@@ -26,14 +26,15 @@ from ingest.scan_loop import AT, FIRST, HIGH, ID, INT, KIND, RATE, SPAN, WORD, U
 from tocsin.model.columnar import Int64s
 from tocsin.model.heartbeat import (
     EVENTS_MAX,
-    NOT_STARTED,
     OUTCOMES,
     REASONS,
     SESSION_ID_ALPHABET,
     STATES,
     Bitrate,
     Event,
+    LooseEnvelope,
     PlaybackError,
+    decode_loose,
 )
 
 _PAD = bytes(64)
@@ -100,9 +101,11 @@ _TEXTS, _MEANINGS, _FIELDS, _REQUIRED = _tables()
 _ID_BYTES_MAX = int(_MEANINGS[_MEANINGS[:, KIND] == ID, HIGH].max())
 _ID_BYTES = np.zeros(256, np.bool_)
 _ID_BYTES[np.frombuffer(SESSION_ID_ALPHABET, np.uint8)] = True
-_EMPTY = np.zeros(_WIDTH, np.int64)
-_EMPTY[_COLUMN["startup_ms"]] = NOT_STARTED
+_DEFAULTS = {one.name: one.default for one in msgspec.structs.fields(Event) if isinstance(one.default, int)}
+_EMPTY = np.array([_DEFAULTS.get(name, 0) for name in ROW_COLUMNS], np.int64)
 
+MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeError)
+"""What msgspec raises on bytes that are not what they should be."""
 _decode_error = msgspec.json.Decoder(PlaybackError | None).decode
 _decode_tags = msgspec.json.Decoder(dict[str, str] | None).decode
 
@@ -128,11 +131,10 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def scan(body: bytes, event_bytes: int) -> tuple[Rows, bytes] | None:
-    """The rows of an envelope's events, each of at most `event_bytes`, and what msgspec has still to find valid: the
-    envelope with `[]` in place of its events, or with them where they have fields that nobody knows.
+def scan(body: bytes, event_bytes: int) -> tuple[Rows, LooseEnvelope] | None:
+    """The rows of an envelope's events, each of at most `event_bytes`, and the envelope; None where msgspec must look.
 
-    None where msgspec must read it all.
+    msgspec decodes the envelope with `[]` in place of its events, or with them where they have fields nobody knows.
     """
     own = _scratch
     size = len(body)
@@ -151,9 +153,9 @@ def scan(body: bytes, event_bytes: int) -> tuple[Rows, bytes] | None:
         if spanned:
             rows.errors = _decoded(body, own.spans[:n], _SPANS["error"], _decode_error)
             rows.tags = _decoded(body, own.spans[:n], _SPANS["tags"], _decode_tags)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return rows, decode_loose(body if unknown else body[:start] + b"[]" + body[end:])
+    except MALFORMED:
         return None
-    return rows, body if unknown else body[:start] + b"[]" + body[end:]
 
 
 def warm_up() -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from tocsin.model.compiled import compiled
 
-# Compiled functions freeze what they read here: these stay plain literals in this file (see player_sim.jit).
+# Compiled functions freeze what they read here: these stay plain literals in this file (see tocsin.model.compiled).
 _WAITING, _STARTING, _PLAYING, _REBUFFERING, _SEEKING, _PAUSED, _OVER = range(7)
 _START, _INTERVAL, _STATE, _ERROR, _ENDED, _QUIT, _EXIT = range(7)
 # The schema's states: the first five have the numbers of the machine's own.

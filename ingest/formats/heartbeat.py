@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from ingest.rows import Rows, rows_of
-from ingest.scan import scan
+from ingest.scan import MALFORMED, scan
 from ingest.settings import Limits
 from tocsin.model.heartbeat import Envelope, Event, Sdk, decode_event, decode_loose
 
@@ -23,7 +23,6 @@ _PATH = re.compile(r"^(?P<reason>.*?) - at `\$\.?(?P<field>[^`]*)`$", re.DOTALL)
 _REASON_LENGTH_MAX = 200
 
 _decode_any = msgspec.json.Decoder().decode
-_MALFORMED = (msgspec.MsgspecError, RecursionError, UnicodeError)
 
 
 class Refusal(NamedTuple):
@@ -132,12 +131,7 @@ def _parse_envelope(body: bytes, limits: Limits, parsed: Parsed) -> None:
     if scanned is None:
         _parse_each(body, limits, parsed)
         return
-    rows, around = scanned
-    try:
-        envelope = decode_loose(around)
-    except _MALFORMED:
-        _parse_each(body, limits, parsed)  # which complains of the body as it came
-        return
+    rows, envelope = scanned
     first = parsed.total
     _count(len(rows), limits, parsed)
     k = sample_k_of(envelope.sample_rate)
@@ -150,7 +144,7 @@ def _parse_envelope(body: bytes, limits: Limits, parsed: Parsed) -> None:
 def _parse_each(body: bytes, limits: Limits, parsed: Parsed) -> None:
     try:
         envelope = decode_loose(body)
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise BodyError(*fault_of(error)) from error
     first = parsed.total
     _count(len(envelope.events), limits, parsed)
@@ -167,7 +161,7 @@ def _parse_each(body: bytes, limits: Limits, parsed: Parsed) -> None:
             continue
         try:
             events.append(decode_event(raw))
-        except _MALFORMED as error:
+        except MALFORMED as error:
             parsed.refused.append(Refusal(first + at, *fault_of(error), "schema"))
         else:
             positions.append(first + at)
@@ -192,7 +186,7 @@ def unknown_fields(body: bytes) -> list[str]:
     for line in [body] if not _is_lines(body) else body.split(b"\n"):
         try:
             envelope = _decode_any(line)
-        except _MALFORMED:
+        except MALFORMED:
             continue
         if isinstance(envelope, dict):
             found += [name for name in envelope if name not in Envelope.__struct_fields__]
